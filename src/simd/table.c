@@ -1,0 +1,15 @@
+/* table.c: this instruction set's and dtype's kernels, gathered (see table.h). */
+#include "table.h"
+#include "vec.h"
+
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+extern const calibrate_kernels NAME(calibrate_kernels);
+
+extern const kernel_table NAME(kernel_table);
+const kernel_table NAME(kernel_table) = {
+    .isa = TEXT(ISA),
+    .lanes = VL,
+    .calibrate = &NAME(calibrate_kernels),
+};

@@ -1,0 +1,23 @@
+/* table.h: the table of kernels that dispatch hands to Cython.
+ *
+ * Design: one `kernel_table` per (instruction set, dtype).  Array pointers are `void *` in every
+ * signature, so the tables of both dtypes have one type and the caller decides the dtype once.
+ * A family of kernels is a struct of function pointers declared in its own header.
+ */
+#ifndef MINIGRAD_TABLE_H
+#define MINIGRAD_TABLE_H
+
+#include "calibrate.h"
+
+typedef struct {
+    const char *isa;
+    int lanes;                               /* VL: reals in a vector */
+    const calibrate_kernels *calibrate;
+} kernel_table;
+
+/* choose.c */
+const kernel_table *choose_table(int real64);    /* the table in use; NULL before choose_isa */
+int choose_isa(const char *name);                /* NULL: the best; 0 on success, -1 unknown, -2 unsupported */
+const char *list_isas(void);                     /* the instruction sets that were built, by commas */
+
+#endif

@@ -1,0 +1,120 @@
+/* vec.h: the one place that names an instruction set.
+ *
+ * Design: a kernel is written once, on the type `vreal` (VL lanes of `real`), with the vector
+ * extensions of gcc and clang.  It is compiled once per instruction set and dtype; the macros below
+ * turn the compiler's own predefined names into VL, NVEC registers and a suffix for exported names.
+ * Compilers without vector extensions get VL = 1: the same source, scalar.
+ *
+ * Absent on purpose: intrinsics for arithmetic (the compiler does that better than we would), and
+ * runtime detection (choose.c).
+ */
+#ifndef MINIGRAD_VEC_H
+#define MINIGRAD_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef REAL64
+typedef double real;
+typedef int64_t ireal;                       /* an integer as wide as a real: comparison masks */
+#define DTYPE f64
+#else
+typedef float real;
+typedef int32_t ireal;
+#define DTYPE f32
+#endif
+
+#if defined(__AVX512F__)
+#define ISA avx512
+#define VBYTES 64
+#define VREGS 32
+#elif defined(__AVX2__)
+#define ISA avx2
+#define VBYTES 32
+#define VREGS 16
+#elif defined(__ARM_NEON) || defined(__ARM_NEON__)
+#define ISA neon
+#define VBYTES 16
+#define VREGS 32
+#elif defined(__SSE2__)
+#define ISA sse2
+#define VBYTES 16
+#define VREGS 16
+#else
+#define ISA scalar
+#define VBYTES ((int)sizeof(real))
+#define VREGS 16
+#endif
+
+#define VL (VBYTES / (int)sizeof(real))      /* lanes of a vector */
+
+/* NAME(gemm_kernels) -> gemm_kernels_avx2_f32 */
+#define PASTE3(a, b, c) a##_##b##_##c
+#define EXPAND3(a, b, c) PASTE3(a, b, c)
+#define NAME(x) EXPAND3(x, ISA, DTYPE)
+
+#if defined(__GNUC__) && (defined(__AVX2__) || defined(__SSE2__) || defined(__ARM_NEON))
+#define HAVE_VECTORS 1
+typedef real vreal __attribute__((vector_size(VBYTES)));
+typedef real vreal_u __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+typedef ireal vmask __attribute__((vector_size(VBYTES)));
+#define INLINE static inline __attribute__((always_inline))
+#define RESTRICT __restrict__
+INLINE vreal vload(const real *p) { return *(const vreal_u *)p; }
+INLINE void vstore(real *p, vreal v) { *(vreal_u *)p = v; }
+INLINE vreal vset(real s) { return s - (vreal){0}; }    /* folds to a broadcast */
+INLINE vreal vselect(vmask m, vreal a, vreal b) {       /* m ? a : b, lane by lane */
+    return (vreal)((m & (vmask)a) | (~m & (vmask)b));
+}
+#else
+#define HAVE_VECTORS 0
+typedef real vreal;
+typedef ireal vmask;
+#ifdef _MSC_VER
+#define INLINE static __forceinline
+#define RESTRICT __restrict
+#else
+#define INLINE static inline
+#define RESTRICT restrict
+#endif
+INLINE vreal vload(const real *p) { return *p; }
+INLINE void vstore(real *p, vreal v) { *p = v; }
+INLINE vreal vset(real s) { return s; }
+INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
+#endif
+
+/* UNROLL(n) before a loop of constant length: arrays of vectors stay in registers. */
+#define PRAGMA(x) _Pragma(#x)
+#if defined(__clang__)
+#define UNROLL(n) PRAGMA(clang loop unroll(full))
+#elif defined(__GNUC__)
+#define UNROLL(n) PRAGMA(GCC unroll n)
+#else
+#define UNROLL(n)
+#endif
+
+/* Denormals are flushed inside float32 kernels only; the caller's floating-point mode comes back. */
+#if !defined(REAL64) && (defined(__SSE2__) || defined(_M_X64))
+#include <xmmintrin.h>
+INLINE unsigned fp_enter(void) {
+    unsigned old = _mm_getcsr();
+    _mm_setcsr(old | 0x8040u);               /* FTZ | DAZ */
+    return old;
+}
+INLINE void fp_leave(unsigned old) { _mm_setcsr(old); }
+#elif !defined(REAL64) && defined(__aarch64__) && defined(__GNUC__)
+INLINE unsigned fp_enter(void) {
+    uint64_t old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(old | (1u << 24)));   /* FZ */
+    return (unsigned)old;
+}
+INLINE void fp_leave(unsigned old) {
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)old));
+}
+#else
+INLINE unsigned fp_enter(void) { return 0; }
+INLINE void fp_leave(unsigned old) { (void)old; }
+#endif
+
+#endif
