@@ -1,0 +1,51 @@
+"""Which tape plays: the compiled one, or its plain-Python twin.
+
+Design: ``MINIGRAD_TAPE=reference`` swaps in ``minigrad/reference/tape.py`` so that a debugger can
+step through ``backward``.  Everything above imports the tape's names from here and never knows
+which one it got.
+"""
+
+import os
+
+from .errors import ArgError
+
+_choice = os.environ.get("MINIGRAD_TAPE", "compiled")
+
+if _choice == "reference":
+    from .reference.tape import (
+        Node,
+        Rule,
+        TensorBase,
+        configure,
+        is_grad_enabled,
+        mutated,
+        set_anomaly,
+        set_grad_enabled,
+        sweep,
+    )
+elif _choice == "compiled":
+    from ._tape import (
+        Node,
+        Rule,
+        TensorBase,
+        configure,
+        is_grad_enabled,
+        mutated,
+        set_anomaly,
+        set_grad_enabled,
+        sweep,
+    )
+else:
+    raise ArgError(f"MINIGRAD_TAPE={_choice!r} is unknown; use 'compiled' or 'reference'")
+
+__all__ = [
+    "Node",
+    "Rule",
+    "TensorBase",
+    "configure",
+    "is_grad_enabled",
+    "mutated",
+    "set_anomaly",
+    "set_grad_enabled",
+    "sweep",
+]
