@@ -1,0 +1,68 @@
+"""Data on its way into the net: datasets, readers, transforms, the loader.
+
+Design: everything up to the last step is NumPy on the host's memory; only ``DataLoader`` makes
+Tensors.  Reading order: ``dataset.py``, ``transforms.py``, ``loader.py``, then the readers.
+"""
+
+from minigrad.data import transforms as transforms
+from minigrad.data.augment import Cutout, PCAColorNoise, color_pca
+from minigrad.data.cifar import read_cifar, read_cifar_file
+from minigrad.data.collate import collate
+from minigrad.data.dataset import (
+    ArrayDataset,
+    ConcatDataset,
+    Dataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from minigrad.data.download import DownloadError, download, sha256_of
+from minigrad.data.folder import ImageFolder
+from minigrad.data.idx import read_idx, read_idx_folder, read_idx_pair, write_idx
+from minigrad.data.loader import DataLoader
+from minigrad.data.npz import Npz, read_npz
+from minigrad.data.resize import Resize
+from minigrad.data.transforms import (
+    CenterCrop,
+    Compose,
+    Normalize,
+    RandomCrop,
+    RandomHorizontalFlip,
+    TenCrop,
+    ToFloat,
+)
+
+__all__ = [
+    "ArrayDataset",
+    "CenterCrop",
+    "Compose",
+    "ConcatDataset",
+    "Cutout",
+    "DataLoader",
+    "Dataset",
+    "DownloadError",
+    "ImageFolder",
+    "Normalize",
+    "Npz",
+    "PCAColorNoise",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "Resize",
+    "Subset",
+    "TenCrop",
+    "TensorDataset",
+    "ToFloat",
+    "collate",
+    "color_pca",
+    "download",
+    "random_split",
+    "read_cifar",
+    "read_cifar_file",
+    "read_idx",
+    "read_idx_folder",
+    "read_idx_pair",
+    "read_npz",
+    "sha256_of",
+    "transforms",
+    "write_idx",
+]
