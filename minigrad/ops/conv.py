@@ -17,6 +17,8 @@ The tables of the docstrings use N C H W for x, K R S for the filters, P Q for t
 
 from __future__ import annotations
 
+from minigrad.ops.shape import broadcast_to
+
 from minigrad._kernels import conv as kernels
 from minigrad.errors import ShapeError
 from minigrad.op import Op
@@ -32,7 +34,6 @@ from minigrad.ops.geometry import (
     output_length,
     same_dtype,
 )
-from minigrad.ops.shape import broadcast_to
 
 ONE: Pair = (1, 1)
 NO_PADDING: Quad = (0, 0, 0, 0)
@@ -49,9 +50,7 @@ def check_parameters(op: str, stride: Pair, padding: Quad, dilation: Pair, group
 def check_weight(op: str, w: Array, axes: str = "(K, C/groups, R, S)") -> None:
     """w has four axes, none of them empty."""
     if w.ndim != 4 or 0 in w.shape:
-        raise ShapeError(
-            f"{op}: weight must be 4-D {axes} without an empty axis, got {w.shape}"
-        )
+        raise ShapeError(f"{op}: weight must be 4-D {axes} without an empty axis, got {w.shape}")
 
 
 def _output(
@@ -113,29 +112,21 @@ class Conv2d(Op):
               dL/dw = conv2d_grad_w(dL/dy, x)      because y is linear in w: the adjoint map
               dL/db[k] = sum_npq dL/dy[n,k,p,q]    because b[k] is added to every pixel of k
     Keeps     w (for x), x (for w)
-    Example   >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
-              >>> w = np.ones((1, 1, 2, 2))
-              >>> y = conv2d(x, w)
-              >>> y[0, 0]
-              array([[ 8., 12.],
-                     [20., 24.]])
-              >>> gy = np.array([[[[1.0, -2.0], [3.0, 5.0]]]])      # <conv x, gy> = <x, grad_x gy>
-              >>> float((y * gy).sum() - (x * conv2d_grad_x(gy, w, x_shape=x.shape)).sum())
-              0.0
+    Example
+        >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+        >>> w = np.ones((1, 1, 2, 2))
+        >>> y = conv2d(x, w)
+        >>> y[0, 0]
+        array([[ 8., 12.],
+               [20., 24.]])
+        >>> gy = np.array([[[[1.0, -2.0], [3.0, 5.0]]]])      # <conv x, gy> = <x, grad_x gy>
+        >>> float((y * gy).sum() - (x * conv2d_grad_x(gy, w, x_shape=x.shape)).sum())
+        0.0
     Reference Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
               sections 2 and 4; padding may be asymmetric here
     """
 
-    def forward(
-        x: Array,
-        w: Array,
-        b: Array | None = None,
-        *,
-        stride: Pair = ONE,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-        groups: int = 1,
-    ) -> Array:
+    def forward(x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
         check_parameters("conv2d", stride, padding, dilation, groups)
         same_dtype("conv2d", "x", x, weight=w, bias=b)
         images("conv2d", "x", x)
@@ -173,23 +164,15 @@ class Conv2dGradX(Op):
     Backward  dL/dgy = conv2d(dL/dgx, w)           because the adjoint of the adjoint is the map
               dL/dw = conv2d_grad_w(gy, dL/dgx)    because <gx, v> = T(gy, v, w) for every v
     Keeps     w (for gy), gy (for w)
-    Example   >>> conv2d_grad_x(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), x_shape=(1, 1, 3, 3))
-              array([[[[1., 2., 1.],
-                       [2., 4., 2.],
-                       [1., 2., 1.]]]])
+    Example
+        >>> conv2d_grad_x(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), x_shape=(1, 1, 3, 3))
+        array([[[[1., 2., 1.],
+                 [2., 4., 2.],
+                 [1., 2., 1.]]]])
     Reference Dumoulin and Visin 2016, section 4.1 (transposed convolution)
     """
 
-    def forward(
-        gy: Array,
-        w: Array,
-        *,
-        x_shape: Shape,
-        stride: Pair = ONE,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-        groups: int = 1,
-    ) -> Array:
+    def forward(gy, w, *, x_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
         op = "conv2d_grad_x"
         check_parameters(op, stride, padding, dilation, groups)
         same_dtype(op, "gy", gy, w=w)
@@ -225,23 +208,15 @@ class Conv2dGradW(Op):
     Backward  dL/dgy = conv2d(x, dL/dgw)           because <gw, v> = T(gy, x, v) for every v
               dL/dx = conv2d_grad_x(gy, dL/dgw)    for the same reason
     Keeps     x (for gy), gy (for x)
-    Example   >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
-              >>> conv2d_grad_w(np.ones((1, 1, 2, 2)), x, w_shape=(1, 1, 2, 2))
-              array([[[[ 8., 12.],
-                       [20., 24.]]]])
+    Example
+        >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+        >>> conv2d_grad_w(np.ones((1, 1, 2, 2)), x, w_shape=(1, 1, 2, 2))
+        array([[[[ 8., 12.],
+                 [20., 24.]]]])
     Reference Dumoulin and Visin 2016, section 2.4; the form T of this module's docstring
     """
 
-    def forward(
-        gy: Array,
-        x: Array,
-        *,
-        w_shape: Shape,
-        stride: Pair = ONE,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-        groups: int = 1,
-    ) -> Array:
+    def forward(gy, x, *, w_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
         op = "conv2d_grad_w"
         check_parameters(op, stride, padding, dilation, groups)
         same_dtype(op, "gy", gy, x=x)
@@ -275,12 +250,13 @@ class Conv2dGradB(Op):
     Forward   gb[k] = sum_npq gy[n,k,p,q]
     Backward  dL/dgy[n,k,p,q] = dL/dgb[k]          because each gy[n,k,p,q] is added once
     Keeps     nothing
-    Example   >>> conv2d_grad_b(np.ones((2, 3, 4, 5)))
-              array([40., 40., 40.])
+    Example
+        >>> conv2d_grad_b(np.ones((2, 3, 4, 5)))
+        array([40., 40., 40.])
     Reference the adjoint of broadcasting
     """
 
-    def forward(gy: Array) -> Array:
+    def forward(gy):
         images("conv2d_grad_b", "gy", gy)
         return kernels.bias_grad(gy)
 

@@ -22,18 +22,19 @@ from minigrad.ops.conv import (
 )
 from minigrad.ops.geometry import (
     LIMIT,
-    Array,
     Pair,
-    Quad,
-    Shape,
     check_bytes,
     images,
     integers,
     same_dtype,
 )
 
+NO_MORE: Pair = (0, 0)
 
-def _length(axis: str, size: int, kernel: int, stride: int, pads: Pair, dilation: int, more: int):
+
+def _length(
+    axis: str, size: int, kernel: int, stride: int, pads: Pair, dilation: int, more: int
+) -> int:
     """(size - 1) stride - padding + dilation (kernel - 1) + output_padding + 1, checked."""
     op, taps = "conv_transpose2d", "R" if axis == "H" else "S"
     if more >= stride:
@@ -67,24 +68,25 @@ class ConvTranspose2d(Op):
               dL/dw = conv2d_grad_w(x, dL/dy)      because <y, v> = T(x, v, w) for every v
               dL/db[k] = sum_npq dL/dy[n,k,p,q]    because b[k] is added to every pixel of k
     Keeps     w (for x), x (for w)
-    Example   >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)), stride=(1, 2))
-              array([[[[1., 1., 1., 1.]]]])
-              >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
-              array([[[[1., 2., 1.]]]])
+    Example
+        >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)), stride=(1, 2))
+        array([[[[1., 1., 1., 1.]]]])
+        >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
+        array([[[[1., 2., 1.]]]])
     Reference Dumoulin and Visin 2016, section 4; Zeiler et al., "Deconvolutional networks", 2010
     """
 
     def forward(
-        x: Array,
-        w: Array,
-        b: Array | None = None,
+        x,
+        w,
+        b=None,
         *,
-        stride: Pair = ONE,
-        padding: Quad = NO_PADDING,
-        output_padding: Pair = (0, 0),
-        dilation: Pair = ONE,
-        groups: int = 1,
-    ) -> Array:
+        stride=ONE,
+        padding=NO_PADDING,
+        output_padding=NO_MORE,
+        dilation=ONE,
+        groups=1,
+    ):
         op = "conv_transpose2d"
         check_parameters(op, stride, padding, dilation, groups)
         integers(op, "output_padding", output_padding, 2, 0)
@@ -102,7 +104,7 @@ class ConvTranspose2d(Op):
         check_bias(op, b, kg * groups)
         p = _length("H", h, r, stride[0], padding[:2], dilation[0], output_padding[0])
         q = _length("W", width, s, stride[1], padding[2:], dilation[1], output_padding[1])
-        y_shape: Shape = (n, kg * groups, p, q)
+        y_shape = (n, kg * groups, p, q)
         check_bytes(op, y_shape, x.itemsize)
         y = kernels.conv2d_grad_x(
             x, w, x_shape=y_shape, stride=stride, padding=padding, dilation=dilation, groups=groups

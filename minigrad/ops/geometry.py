@@ -149,7 +149,7 @@ def output_length(
     reach = size + padding[0] + padding[1] - dilation * (kernel - 1) - 1
     if max(abs(reach), stride, size + padding[0] + padding[1], dilation * kernel) >= LIMIT:
         raise ShapeError(
-            f"{op}: {axis} + padding - dilation*({taps}-1) - 1 overflows 62 bits with {axis}={size}, "
+            f"{op}: {axis} + padding - dilation*({taps}-1) - 1 overflows with {axis}={size}, "
             f"padding={padding}, dilation={dilation}, {taps}={kernel}, stride={stride}"
         )
     if reach < 0:
@@ -173,4 +173,4 @@ def check_bytes(op: str, shape: Shape, itemsize: int) -> None:
     for n in shape:
         size *= max(n, 1)
     if size >= LIMIT:
-        raise ShapeError(f"{op}: the output's size overflows: shape {shape} at {itemsize} bytes each")
+        raise ShapeError(f"{op}: the output's size overflows: shape {shape}, {itemsize} bytes each")

@@ -19,7 +19,6 @@ from minigrad.ops.geometry import (
     Array,
     Pair,
     Quad,
-    Shape,
     check_bytes,
     floats,
     images,
@@ -78,24 +77,17 @@ class MaxPool2d(Op, byproducts=("argmax",)):
               argmax[n,c,p,q] = r S + s of the first pixel that attains it (NaN counts as largest)
     Backward  dL/dx = max_pool2d_grad(dL/dy, argmax)    because dy/dx = 1 at the argmax, 0 elsewhere
     Keeps     argmax
-    Example   >>> x = np.array([[[[1.0, 3.0, 3.0, 2.0]]]])
-              >>> max_pool2d(x, kernel=(1, 2), stride=(1, 2))
-              array([[[[3., 3.]]]])
-              >>> y, argmax = max_pool2d.full(x, kernel=(1, 2), stride=(1, 2))
-              >>> argmax.ravel().tolist()
-              [1, 0]
+    Example
+        >>> x = np.array([[[[1.0, 3.0, 3.0, 2.0]]]])
+        >>> max_pool2d(x, kernel=(1, 2), stride=(1, 2))
+        array([[[[3., 3.]]]])
+        >>> y, argmax = max_pool2d.full(x, kernel=(1, 2), stride=(1, 2))
+        >>> argmax.ravel().tolist()
+        [1, 0]
     Reference Krizhevsky, Sutskever and Hinton 2012, section 3.4 (overlapping pooling)
     """
 
-    def forward(
-        x: Array,
-        *,
-        kernel: Pair,
-        stride: Pair,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-        ceil_mode: bool = False,
-    ) -> tuple[Array, Array]:
+    def forward(x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False):
         output = _output("max_pool2d", x, kernel, stride, padding, dilation, ceil_mode)
         return kernels.max_pool2d(
             x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, output=output
@@ -120,23 +112,15 @@ class MaxPool2dGrad(Op):
     Forward   gx[n,c,i,j] = sum of gy[n,c,p,q] over the windows (p, q) whose argmax is pixel (i, j)
     Backward  dL/dgy = max_pool2d_gather(dL/dgx, argmax)    because each gy lands on one pixel
     Keeps     argmax
-    Example   >>> argmax = np.array([[[[1, 0]]]], dtype=np.uint8)
-              >>> gy = np.array([[[[5.0, 7.0]]]])
-              >>> max_pool2d_grad(gy, argmax, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
-              array([[[[0., 5., 7., 0.]]]])
+    Example
+        >>> argmax = np.array([[[[1, 0]]]], dtype=np.uint8)
+        >>> gy = np.array([[[[5.0, 7.0]]]])
+        >>> max_pool2d_grad(gy, argmax, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
+        array([[[[0., 5., 7., 0.]]]])
     Reference PyTorch's max_pool2d_with_indices_backward
     """
 
-    def forward(
-        gy: Array,
-        argmax: Array,
-        *,
-        x_shape: Shape,
-        kernel: Pair,
-        stride: Pair,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-    ) -> Array:
+    def forward(gy, argmax, *, x_shape, kernel, stride, padding=NO_PADDING, dilation=ONE):
         _same_shape("max_pool2d_grad", "gy", gy, argmax)
         return kernels.max_pool2d_grad(
             gy,
@@ -161,22 +145,15 @@ class MaxPool2dGather(Op):
     Forward   y[n,c,p,q] = v at the pixel argmax[n,c,p,q] of window (p, q)
     Backward  dL/dv = max_pool2d_grad(dL/dy, argmax)    because it is the adjoint of the selection
     Keeps     argmax
-    Example   >>> argmax = np.array([[[[1, 0]]]], dtype=np.uint8)
-              >>> v = np.array([[[[1.0, 2.0, 3.0, 4.0]]]])
-              >>> max_pool2d_gather(v, argmax, kernel=(1, 2), stride=(1, 2))
-              array([[[[2., 3.]]]])
+    Example
+        >>> argmax = np.array([[[[1, 0]]]], dtype=np.uint8)
+        >>> v = np.array([[[[1.0, 2.0, 3.0, 4.0]]]])
+        >>> max_pool2d_gather(v, argmax, kernel=(1, 2), stride=(1, 2))
+        array([[[[2., 3.]]]])
     Reference PyTorch's max_pool2d_with_indices_backward, differentiated
     """
 
-    def forward(
-        v: Array,
-        argmax: Array,
-        *,
-        kernel: Pair,
-        stride: Pair,
-        padding: Quad = NO_PADDING,
-        dilation: Pair = ONE,
-    ) -> Array:
+    def forward(v, argmax, *, kernel, stride, padding=NO_PADDING, dilation=ONE):
         images("max_pool2d_gather", "v", v)
         return kernels.max_pool2d_gather(
             v, argmax, kernel=kernel, stride=stride, padding=padding, dilation=dilation
@@ -203,21 +180,22 @@ class AvgPool2d(Op):
               inside the image itself
     Backward  dL/dx = avg_pool2d_grad(dL/dy)       because y is linear in x: the adjoint map
     Keeps     nothing
-    Example   >>> avg_pool2d(np.array([[[[1.0, 3.0, 5.0, 9.0]]]]), kernel=(1, 2), stride=(1, 2))
-              array([[[[2., 7.]]]])
+    Example
+        >>> avg_pool2d(np.array([[[[1.0, 3.0, 5.0, 9.0]]]]), kernel=(1, 2), stride=(1, 2))
+        array([[[[2., 7.]]]])
     Reference LeCun et al. 1998, section II.B (sub-sampling); PyTorch's AvgPool2d for the divisor
     """
 
     def forward(
-        x: Array,
+        x,
         *,
-        kernel: Pair,
-        stride: Pair,
-        padding: Quad = NO_PADDING,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor: int | None = None,
-    ) -> Array:
+        kernel,
+        stride,
+        padding=NO_PADDING,
+        ceil_mode=False,
+        count_include_pad=True,
+        divisor=None,
+    ):
         output = _output("avg_pool2d", x, kernel, stride, padding, ONE, ceil_mode)
         if divisor is not None:
             integer("avg_pool2d", "divisor_override", divisor, 1)
@@ -251,23 +229,24 @@ class AvgPool2dGrad(Op):
     Forward   gx[n,c,i,j] = sum of gy[n,c,p,q] / d[p,q] over the windows (p, q) that hold (i, j)
     Backward  dL/dgy = avg_pool2d(dL/dgx)          because the adjoint of the adjoint is the map
     Keeps     nothing
-    Example   >>> gy = np.array([[[[2.0, 6.0]]]])
-              >>> avg_pool2d_grad(gy, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
-              array([[[[1., 1., 3., 3.]]]])
+    Example
+        >>> gy = np.array([[[[2.0, 6.0]]]])
+        >>> avg_pool2d_grad(gy, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
+        array([[[[1., 1., 3., 3.]]]])
     Reference PyTorch's avg_pool2d_backward
     """
 
     def forward(
-        gy: Array,
+        gy,
         *,
-        x_shape: Shape,
-        kernel: Pair,
-        stride: Pair,
-        padding: Quad = NO_PADDING,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor: int | None = None,
-    ) -> Array:
+        x_shape,
+        kernel,
+        stride,
+        padding=NO_PADDING,
+        ceil_mode=False,
+        count_include_pad=True,
+        divisor=None,
+    ):
         floats("avg_pool2d_grad", "gy", gy)
         return kernels.avg_pool2d_grad(
             gy,

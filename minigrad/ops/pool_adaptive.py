@@ -9,7 +9,7 @@ from __future__ import annotations
 from minigrad._kernels import pool as kernels
 from minigrad.errors import ShapeError
 from minigrad.op import Op
-from minigrad.ops.geometry import Array, Pair, Shape, check_bytes, floats, images, integers
+from minigrad.ops.geometry import check_bytes, floats, images, integers
 
 
 class AdaptiveAvgPool2d(Op):
@@ -20,12 +20,13 @@ class AdaptiveAvgPool2d(Op):
               floor(q W/Q) <= j < ceil((q+1) W/Q); bins overlap where the sizes do not divide
     Backward  dL/dx = adaptive_avg_pool2d_grad(dL/dy)    because y is linear in x: the adjoint map
     Keeps     nothing
-    Example   >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), output=(1, 2))
-              array([[[[1.5, 4. ]]]])
+    Example
+        >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), output=(1, 2))
+        array([[[[1.5, 4. ]]]])
     Reference PyTorch's AdaptiveAvgPool2d; He et al. 2014 (spatial pyramid pooling), section 2
     """
 
-    def forward(x: Array, *, output: Pair) -> Array:
+    def forward(x, *, output):
         images("adaptive_avg_pool2d", "x", x)
         integers("adaptive_avg_pool2d", "output_size", output, 2, 1)
         check_bytes("adaptive_avg_pool2d", (*x.shape[:2], *output), x.itemsize)
@@ -40,14 +41,15 @@ class AdaptiveAvgPool2dGrad(Op):
 
     Shapes    gy: (N, C, P, Q); gx: x_shape = (N, C, H, W)
     Forward   gx[n,c,i,j] = sum of gy[n,c,p,q] / area[p,q] over the bins (p, q) that hold (i, j)
-    Backward  dL/dgy = adaptive_avg_pool2d(dL/dgx)       because the adjoint of the adjoint is the map
+    Backward  dL/dgy = adaptive_avg_pool2d(dL/dgx)    because the adjoint of the adjoint is the map
     Keeps     nothing
-    Example   >>> adaptive_avg_pool2d_grad(np.array([[[[2.0, 4.0]]]]), x_shape=(1, 1, 1, 3))
-              array([[[[1., 3., 2.]]]])
+    Example
+        >>> adaptive_avg_pool2d_grad(np.array([[[[2.0, 4.0]]]]), x_shape=(1, 1, 1, 3))
+        array([[[[1., 3., 2.]]]])
     Reference PyTorch's adaptive_avg_pool2d_backward
     """
 
-    def forward(gy: Array, *, x_shape: Shape) -> Array:
+    def forward(gy, *, x_shape):
         images("adaptive_avg_pool2d_grad", "gy", gy)
         integers("adaptive_avg_pool2d_grad", "x_shape", x_shape, 4, 0)
         return kernels.adaptive_avg_pool2d_grad(gy, x_shape=x_shape)
@@ -63,12 +65,13 @@ class GlobalAvgPool2d(Op):
     Forward   y[n,c] = 1/(H W) sum_ij x[n,c,i,j]
     Backward  dL/dx[n,c,i,j] = dL/dy[n,c] / (H W)  because dy[n,c]/dx[n,c,i,j] = 1/(H W)
     Keeps     nothing
-    Example   >>> global_avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2))
-              array([[[[1.5]]]])
+    Example
+        >>> global_avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2))
+        array([[[[1.5]]]])
     Reference Lin, Chen and Yan, "Network in network", 2014, section 3.2
     """
 
-    def forward(x: Array) -> Array:
+    def forward(x):
         images("global_avg_pool2d", "x", x)
         return kernels.global_avg_pool2d(x)
 
@@ -83,13 +86,14 @@ class GlobalAvgPool2dGrad(Op):
     Forward   gx[n,c,i,j] = gy[n,c] / (H W)
     Backward  dL/dgy = global_avg_pool2d(dL/dgx)   because sum_ij dL/dgx[n,c,i,j] / (H W) is it
     Keeps     nothing
-    Example   >>> global_avg_pool2d_grad(np.array([[[[8.0]]]]), x_shape=(1, 1, 2, 2))
-              array([[[[2., 2.],
-                       [2., 2.]]]])
+    Example
+        >>> global_avg_pool2d_grad(np.array([[[[8.0]]]]), x_shape=(1, 1, 2, 2))
+        array([[[[2., 2.],
+                 [2., 2.]]]])
     Reference Lin, Chen and Yan 2014, section 3.2
     """
 
-    def forward(gy: Array, *, x_shape: Shape) -> Array:
+    def forward(gy, *, x_shape):
         op = "global_avg_pool2d_grad"
         floats(op, "gy", gy)
         integers(op, "x_shape", x_shape, 4, 0)
