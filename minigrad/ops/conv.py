@@ -261,7 +261,7 @@ class Conv2dGradB(Op):
         return kernels.bias_grad(gy)
 
     def grad_gy(gb, gy_shape):
-        return broadcast_to(gb.reshape((1, gy_shape[1], 1, 1)), gy_shape)
+        return broadcast_to(gb.reshape((1, gy_shape[1], 1, 1)), shape=gy_shape)
 
 
 conv2d = Conv2d.apply

@@ -87,11 +87,6 @@ def floats(op: str, name: str, a: Any) -> Array:
         raise DTypeError(
             f"{op}: {name} must be a Tensor or a NumPy array, got {type(a).__name__} {_short(a)}"
         )
-    if type(a) is not np.ndarray and isinstance(a, (np.matrix, np.ma.MaskedArray)):
-        raise DTypeError(
-            f"{op}: {name} is a {type(a).__name__}, whose special meaning would be lost; "
-            f"pass np.asarray({name}) if that is what you want"
-        )
     if a.dtype.char in "fd":
         return a
     if a.dtype.kind in "iub":

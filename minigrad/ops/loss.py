@@ -163,8 +163,8 @@ class CrossEntropy(Op, byproducts=("probs",)):
     """loss_n = -sum_c t_nc log softmax(x_n)_c, t the (smoothed, weighted) target of each row.
 
     Shapes    x: (N, C); labels: (N,) integers; weight: (C,) or None (1); loss: (N,); probs: (N, C)
-    Forward   probs = softmax(x);  t_nc = weight_c ((1-e) [c = labels_n] + e/C), e = label_smoothing,
-              and 0 in rows whose label is ignore_index;  loss_n = -sum_c t_nc log probs_nc
+    Forward   probs = softmax(x);  loss_n = -sum_c t_nc log probs_nc
+              t_nc = weight_c ((1-e) [c = labels_n] + e/C), e = label_smoothing; 0 in ignored rows
     Backward  dL/dx_nc = dL/dloss_n (probs_nc sum_j t_nj - t_nc)
                          because d(-log p_j)/dx_c = p_c - [j = c]
     Keeps     probs, labels, weight (and x, for the composite)

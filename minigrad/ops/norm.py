@@ -100,25 +100,9 @@ class BatchNorm(Op, byproducts=("mean", "var")):
         return kernels.batch_norm(x, gamma, beta, residual, eps=eps, relu=relu)
 
     def grads(gy, needs, x, gamma, beta, mean, var, residual, eps, relu):
-        needs_x, needs_gamma, needs_beta, needs_residual = needs
-        gx, ggamma, gbeta, gresidual = kernels.batch_norm_grad(
-            gy,
-            x,
-            gamma,
-            beta,
-            mean,
-            var,
-            residual,
-            eps=eps,
-            relu=relu,
-            needs_residual=needs_residual,
-        )
-        return (
-            gx if needs_x else None,
-            ggamma if needs_gamma else None,
-            gbeta if needs_beta else None,
-            gresidual if needs_residual else None,
-        )
+        flags = {"eps": eps, "relu": relu, "needs_residual": needs[3]}
+        gradients = kernels.batch_norm_grad(gy, x, gamma, beta, mean, var, residual, **flags)
+        return tuple(g if need else None for g, need in zip(gradients, needs, strict=True))
 
     def composite(x, gamma=None, beta=None, residual=None, *, eps, relu=False):
         axes = axes_but_channels(x.ndim)

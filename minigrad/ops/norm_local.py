@@ -22,7 +22,7 @@ from minigrad.ops.norm import axes_but_channels, check_eps, column
 
 
 def band(channels: int, size: int) -> Array:
-    """(C, C): 1 where channel j lies in the window of channel c, size//2 before to (size-1)//2 after.
+    """(C, C): whether channel j is in c's window, from size//2 before to (size-1)//2 after c.
 
     >>> band(3, 2).astype(int)
     array([[1, 0, 0],
@@ -42,8 +42,8 @@ class LocalResponseNorm(Op):
     Forward   s[c] = k + alpha/size sum_j x[j]^2, j in the window of c;  y[c] = x[c] s[c]^-beta
               (at each pixel; with k = 0 a window of zeros gives 0/0 = NaN)
     Backward  dL/dx[j] = dL/dy[j] s[j]^-beta
-                         - 2 alpha beta/size x[j] sum_c dL/dy[c] x[c] s[c]^(-beta-1), j in c's window
-                         because x[j] is in y[j] and in every s[c] whose window holds j
+                         - 2 alpha beta/size x[j] sum_c dL/dy[c] x[c] s[c]^(-beta-1)
+                         because x[j] is in y[j] and in each s[c] whose window holds j: sum over c
     Keeps     x
     Example
         >>> x = np.array([3.0, 4.0]).reshape(1, 2, 1, 1)
@@ -180,7 +180,7 @@ class GroupNorm(Op):
         same_dtype(op, "x", x, weight=gamma, bias=beta)
         if x.ndim < 2 or 0 in x.shape[1:]:
             raise ShapeError(
-                f"{op}: expected x (N, C, ...) with channels and pixels, got {x.shape}"
+                f"{op}: expected x (N, C, ...) that is not empty, got {x.shape}"
             )
         if x.shape[1] % groups:
             raise ShapeError(f"{op}: x has {x.shape[1]} channels, not divisible by {groups} groups")
