@@ -1,4 +1,4 @@
-"""Design: the strategies themselves are tested: valid geometry, wide coverage, no rejected draws."""
+"""Design: the strategies are tested too: valid geometry, wide coverage, no rejected draws."""
 
 from collections import Counter
 
@@ -58,6 +58,12 @@ def test_every_pool_window_has_a_tap_inside_the_image():
         assert y.shape[2:] == case.y_shape[2:] and (y == 1).all()
     assert sum(c.h.dilation > 1 and c.h.before > 0 for c in cases) >= 10
     assert sum(c.n == 0 for c in cases) >= 10
+    over = [
+        c.h.out
+        > ref.output_size(c.h.size, c.h.before + c.h.after, c.h.kernel, c.h.stride, c.h.dilation)
+        for c in cases
+    ]
+    assert sum(over) >= 10
 
 
 def test_most_shapes_have_pairwise_different_sides():

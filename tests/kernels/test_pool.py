@@ -1,0 +1,217 @@
+"""Design: pooling against its twins; ties, NaN and padding by convention; adjoints on reals."""
+
+import numpy as np
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from minigrad._kernels import conv
+from minigrad._kernels import pool as kernel
+from minigrad.reference import pool as ref
+from tests.layouts import LAYOUTS, check_memory, is_channels_last, lay, same
+from tests.strategies import FLOATS, SEEDS, distinct, integers, nchw, pools, reals
+
+DTYPES = pytest.mark.parametrize("dtype", FLOATS)
+DIVISORS = st.sampled_from((None, 1, 7))
+
+
+def average_kwargs(case, include, divisor):
+    window = {name: case.window[name] for name in ("kernel", "stride", "padding")}
+    return {**window, "output": case.output, "count_include_pad": include, "divisor": divisor}
+
+
+def check_max(case, x, gy):
+    """Forward, gradient and gather equal the twins; memory and dtypes as promised."""
+    y, at = kernel.max_pool2d(x, output=case.output, **case.window)
+    want, want_at = ref.max_pool2d(x, output=case.output, **case.window)
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_array_equal(at, want_at)
+    assert y.dtype == x.dtype and at.dtype == want_at.dtype
+    gx = kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
+    want = ref.max_pool2d_grad(gy, want_at, x_shape=x.shape, **case.window)
+    np.testing.assert_array_equal(gx, want)
+    v = kernel.max_pool2d_gather(x, at, **case.window)
+    np.testing.assert_array_equal(v, y)
+    assert gx.dtype == v.dtype == x.dtype
+    assert all(is_channels_last(a) for a in (y, gx, v))
+    check_memory((y, at, gx, v), (x, gy))
+    return y, at, gx
+
+
+@DTYPES
+@given(pools())
+def test_max_pool_and_its_gradient_equal_the_reference_with_ties(dtype, case):
+    event("no batch" if case.n == 0 else "batch")
+    rng = np.random.default_rng(case.seed)
+    x, gy = integers(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype)
+    _, _, gx = check_max(case, x, gy)
+    assert gx.sum() == gy.sum()  # every window has a tap inside, so nothing is lost
+
+
+@DTYPES
+@given(pools())
+def test_max_pool_without_ties(dtype, case):
+    rng = np.random.default_rng(case.seed)
+    check_max(case, distinct(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype))
+
+
+@DTYPES
+@given(pools(), st.sampled_from((np.nan, np.inf, -np.inf)), st.integers(1, 3), SEEDS)
+def test_max_pool_with_special_values(dtype, case, special, count, spot):
+    rng = np.random.default_rng(spot)
+    x, gy = integers(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype)
+    if x.size:
+        x.flat[rng.integers(0, x.size, count)] = special
+    check_max(case, x, gy)
+
+
+@DTYPES
+@given(pools())
+def test_max_pool_of_minus_infinity_has_valid_indices(dtype, case):
+    x = np.full(case.x_shape, -np.inf, dtype)
+    y, at, _ = check_max(case, x, np.ones(case.y_shape, dtype))
+    assert (y == -np.inf).all()
+    assert (at < case.h.kernel * case.w.kernel).all()
+
+
+def test_max_pool_sends_gradient_to_first_of_ties_and_adds_overlaps():
+    x = np.ones((1, 9, 3, 3), np.float32)
+    window = dict(kernel=(2, 2), stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1))
+    _, at = kernel.max_pool2d(x, output=(2, 2), **window)
+    assert (at == 0).all()
+    x[:, :, 1, 1] = 2
+    _, at = kernel.max_pool2d(x, output=(2, 2), **window)
+    gx = kernel.max_pool2d_grad(np.ones_like(at, np.float32), at, x_shape=x.shape, **window)
+    assert (gx[:, :, 1, 1] == 4).all() and gx.sum() == 36
+
+
+def test_nan_wins_its_windows_and_the_first_nan_gets_the_gradient():
+    x = np.array([[[[1, np.nan, 3, np.nan, np.inf]]]], np.float32).repeat(17, axis=1)
+    window = dict(kernel=(1, 4), stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1))
+    y, at = kernel.max_pool2d(x, output=(1, 2), **window)
+    assert np.isnan(y).all()
+    assert (at == np.array([1, 0])).all()
+
+
+@pytest.mark.parametrize("side, dtype", [(15, np.uint8), (16, np.int32), (17, np.int32)])
+def test_argmax_takes_one_byte_while_the_window_allows(side, dtype):
+    x = distinct(np.random.default_rng(side), (2, 3, 20, 21), np.float32)
+    window = dict(kernel=(side, side), stride=(2, 3), padding=(0, 0, 0, 0), dilation=(1, 1))
+    output = (20 - side) // 2 + 1, (21 - side) // 3 + 1
+    y, at = kernel.max_pool2d(x, output=output, **window)
+    want, want_at = ref.max_pool2d(x, output=output, **window)
+    assert at.dtype == dtype
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_array_equal(at, want_at)
+    gx = kernel.max_pool2d_grad(want, at, x_shape=x.shape, **window)
+    np.testing.assert_array_equal(gx, ref.max_pool2d_grad(want, at, x_shape=x.shape, **window))
+
+
+@DTYPES
+@given(pools())
+def test_max_pool_is_monotone(dtype, case):
+    rng = np.random.default_rng(case.seed)
+    x = reals(rng, case.x_shape, dtype)
+    more = x + rng.random(x.shape).astype(dtype)
+    low, _ = kernel.max_pool2d(x, output=case.output, **case.window)
+    high, _ = kernel.max_pool2d(more, output=case.output, **case.window)
+    assert (low <= high).all()
+
+
+@given(pools())
+def test_float64_max_pool_sees_the_fortieth_bit(case):
+    rng = np.random.default_rng(case.seed)
+    x = 1 + rng.permutation(int(np.prod(case.x_shape))).reshape(case.x_shape) * 2.0**-40
+    check_max(case, x, integers(rng, case.y_shape))
+
+
+@DTYPES
+@given(pools(), st.booleans(), DIVISORS)
+def test_average_pool_equals_the_reference(dtype, case, include, divisor):
+    rng = np.random.default_rng(case.seed)
+    x, gy = integers(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype)
+    kw = average_kwargs(case, include, divisor)
+    y = kernel.avg_pool2d(x, **kw)
+    gx = kernel.avg_pool2d_grad(gy, x_shape=x.shape, **kw)
+    wide = x.astype(np.float64), gy.astype(np.float64)
+    eps = 2 * np.finfo(dtype).eps
+    np.testing.assert_allclose(y, ref.avg_pool2d(wide[0], **kw), rtol=eps, atol=0)
+    want = ref.avg_pool2d_grad(wide[1], x_shape=x.shape, **kw)
+    np.testing.assert_allclose(gx, want, rtol=0, atol=16 * 3 * 4 * eps)
+    assert y.dtype == gx.dtype == dtype and is_channels_last(y) and is_channels_last(gx)
+    check_memory((y, gx), (x, gy))
+
+
+@given(pools(), st.booleans(), DIVISORS)
+def test_average_pool_adjoint(case, include, divisor):
+    rng = np.random.default_rng(case.seed)
+    x, gy = reals(rng, case.x_shape), reals(rng, case.y_shape)
+    kw = average_kwargs(case, include, divisor)
+    y, gx = kernel.avg_pool2d(x, **kw), kernel.avg_pool2d_grad(gy, x_shape=x.shape, **kw)
+    size = (ref.avg_pool2d(abs(x), **kw) * abs(gy)).sum() + 1e-300
+    assert abs((y * gy).sum() - (x * gx).sum()) <= 1e-13 * size
+
+
+@given(pools())
+def test_average_pool_is_a_depthwise_convolution(case):
+    rng = np.random.default_rng(case.seed)
+    x = reals(rng, case.x_shape)
+    kw = average_kwargs(case, include=True, divisor=case.h.kernel * case.w.kernel)
+    w = np.full((case.c, 1, *kw["kernel"]), 1 / kw["divisor"])
+    y = conv.conv2d(
+        x, w, stride=kw["stride"], padding=kw["padding"], dilation=(1, 1), groups=case.c
+    )
+    p, q = (min(a, b) for a, b in zip(y.shape[2:], case.output, strict=True))
+    got = kernel.avg_pool2d(x, **kw)[:, :, :p, :q]  # dilated cases have fewer plain windows
+    np.testing.assert_allclose(got, y[:, :, :p, :q], rtol=0, atol=1e-13)
+
+
+@DTYPES
+@given(nchw(max_side=12), st.tuples(st.integers(1, 13), st.integers(1, 13)), SEEDS)
+def test_adaptive_and_global_average_pools(dtype, shape, output, seed):
+    rng = np.random.default_rng(seed)
+    x, gy = integers(rng, shape, dtype), integers(rng, shape[:2] + output, dtype)
+    wide, gwide = x.astype(np.float64), gy.astype(np.float64)
+    tol = dict(rtol=8 * np.finfo(dtype).eps, atol=64 * np.finfo(dtype).eps)
+    y, gx = (
+        kernel.adaptive_avg_pool2d(x, output=output),
+        kernel.adaptive_avg_pool2d_grad(gy, x_shape=shape),
+    )
+    np.testing.assert_allclose(y, ref.adaptive_avg_pool2d(wide, output=output), **tol)
+    np.testing.assert_allclose(gx, ref.adaptive_avg_pool2d_grad(gwide, x_shape=shape), **tol)
+    gy, gwide = gy[:, :, :1, :1], gwide[:, :, :1, :1]
+    z, gz = kernel.global_avg_pool2d(x), kernel.global_avg_pool2d_grad(gy, x_shape=shape)
+    np.testing.assert_allclose(z, ref.global_avg_pool2d(wide), **tol)
+    np.testing.assert_allclose(gz, ref.global_avg_pool2d_grad(gwide, x_shape=shape), **tol)
+    assert y.dtype == gx.dtype == z.dtype == gz.dtype == dtype
+    check_memory((y, gx, z, gz), (x, gy))
+
+
+def every_pool(case, x, gy, at):
+    """The results of all pooling kernels, for comparison by bits."""
+    kw = average_kwargs(case, False, None)
+    yield from kernel.max_pool2d(x, output=case.output, **case.window)
+    yield kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
+    yield kernel.max_pool2d_gather(x, at, **case.window)
+    yield kernel.avg_pool2d(x, **kw)
+    yield kernel.avg_pool2d_grad(gy, x_shape=x.shape, **kw)
+    yield kernel.adaptive_avg_pool2d(x, output=case.output)
+    yield kernel.adaptive_avg_pool2d_grad(gy, x_shape=x.shape)
+    yield kernel.global_avg_pool2d(x)
+    yield kernel.global_avg_pool2d_grad(gy[:, :, :1, :1], x_shape=x.shape)
+
+
+@DTYPES
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+@given(pools(max_out=4))
+def test_every_layout_gives_the_same_bits(dtype, layout, case):
+    rng = np.random.default_rng(case.seed)
+    x, gy = reals(rng, case.x_shape, dtype), reals(rng, case.y_shape, dtype)
+    _, at = kernel.max_pool2d(x, output=case.output, **case.window)
+    x, gy = lay(x, layout), lay(gy, layout)
+    at = at if layout in ("strided", "offset") else lay(np.array(at, order="C"), layout)
+    plain = [np.array(a, order="C", subok=False) for a in (x, gy, at)]
+    before = [a.copy() for a in plain]
+    for got, want in zip(every_pool(case, x, gy, at), every_pool(case, *plain), strict=True):
+        assert same(got, want)
+    assert all(same(a, b) for a, b in zip((x, gy, at), before, strict=True))
