@@ -1,10 +1,49 @@
 # The table of kernels for a dtype, for every other kernel module (see src/simd/table.h).
+from libc.stdint cimport intptr_t
+
 cdef extern from "table.h" nogil:
     ctypedef struct calibrate_kernels:
         double (*fma_chains)(long rounds, double *sink) noexcept nogil
+    ctypedef void (*unary_kernel)(const void *x, void *z, Py_ssize_t n) noexcept nogil
+    ctypedef void (*binary_kernel)(
+        const void *x, const void *y, void *z, Py_ssize_t n) noexcept nogil
+    ctypedef void (*scalar_kernel)(const void *x, double s, void *z, Py_ssize_t n) noexcept nogil
+    ctypedef struct elementwise_kernels:
+        unary_kernel neg, abs, square, sqrt, relu, exp, log, tanh, sigmoid
+        binary_kernel add, sub, mul, div, maximum, minimum, relu_grad
+        scalar_kernel add_scalar, mul_scalar, sub_scalar, sub_from, div_scalar, div_into
+        scalar_kernel leaky_relu
+        void (*bias_relu)(
+            const void *x, const void *b, void *z, Py_ssize_t rows,
+            Py_ssize_t columns) noexcept nogil
+    ctypedef struct sgd_step:
+        double lr, momentum, dampening, weight_decay
+        int nesterov, first
+    ctypedef struct adam_step:
+        double lr, beta1, beta2, eps, weight_decay, correction1, correction2
+        int decoupled
+    ctypedef struct rmsprop_step:
+        double lr, alpha, eps, weight_decay, momentum
+        int centered
+    ctypedef struct optim_kernels:
+        void (*sgd)(
+            const sgd_step *step, void *param, const void *grad, void *buffer,
+            Py_ssize_t n) noexcept nogil
+        void (*adam)(
+            const adam_step *step, void *param, const void *grad, void *mean, void *square,
+            Py_ssize_t n) noexcept nogil
+        void (*rmsprop)(
+            const rmsprop_step *step, void *param, const void *grad, void *square, void *buffer,
+            void *mean, Py_ssize_t n) noexcept nogil
+    ctypedef void (*rows_kernel)(const void *args, intptr_t first, intptr_t last) noexcept nogil
+    ctypedef struct pooling_kernels:
+        rows_kernel max_forward, max_gradient, max_gather, mean_forward, mean_gradient
     ctypedef struct kernel_table:
         const char *isa
         int lanes
         const calibrate_kernels *calibrate
+        const elementwise_kernels *elementwise
+        const optim_kernels *optim
+        const pooling_kernels *pooling
 
 cdef const kernel_table *table_for(int typenum) noexcept nogil

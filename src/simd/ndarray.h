@@ -11,6 +11,44 @@
 
 #include <Python.h>
 #include <numpy/arrayobject.h>
+#include <string.h>
+
+/* NPY_FLOAT or NPY_DOUBLE for an exact ndarray of native, aligned floats; else -1. */
+static inline int array_real(PyObject *x) {
+    if (Py_TYPE(x) != &PyArray_Type) return -1;
+    PyArrayObject *array = (PyArrayObject *)x;
+    int typenum = PyArray_TYPE(array);
+    if (typenum != NPY_FLOAT && typenum != NPY_DOUBLE) return -1;
+    return PyArray_ISBEHAVED_RO(array) ? typenum : -1;
+}
+
+/* Whether the elements fill their memory without a gap or an overlap, in any order of the axes. */
+static inline int array_dense(PyArrayObject *x) {
+    if (PyArray_FLAGS(x) & (NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS)) return 1;
+    int nd = PyArray_NDIM(x);
+    const npy_intp *dims = PyArray_DIMS(x), *strides = PyArray_STRIDES(x);
+    npy_intp expected = PyArray_ITEMSIZE(x);
+    unsigned long long used = 0;
+    for (int step = 0; step < nd; step++) {      /* next axis: the one whose stride comes next */
+        int axis = 0;
+        while (axis < nd && (used >> axis & 1 || strides[axis] != expected || dims[axis] == 1))
+            axis++;
+        if (axis == nd) break;
+        used |= 1ULL << axis;
+        expected *= dims[axis];
+    }
+    return expected == PyArray_NBYTES(x);
+}
+
+/* Whether the elements of two arrays of one shape lie in memory in the same, dense order. */
+static inline int arrays_agree(PyArrayObject *x, PyArrayObject *y) {
+    int nd = PyArray_NDIM(x);
+    if (PyArray_NDIM(y) != nd) return 0;
+    const size_t bytes = (size_t)nd * sizeof(npy_intp);
+    if (memcmp(PyArray_DIMS(x), PyArray_DIMS(y), bytes)) return 0;
+    if (PyArray_FLAGS(x) & PyArray_FLAGS(y) & NPY_ARRAY_C_CONTIGUOUS) return 1;
+    return !memcmp(PyArray_STRIDES(x), PyArray_STRIDES(y), bytes) && array_dense(x);
+}
 
 /* An uninitialized array in NumPy's own memory. `strides` NULL: C order (or F by `flags`). */
 static inline PyObject *array_new(int typenum, int nd, const npy_intp *dims,

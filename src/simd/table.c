@@ -6,10 +6,16 @@
 #define TEXT(x) TEXT2(x)
 
 extern const calibrate_kernels NAME(calibrate_kernels);
+extern const elementwise_kernels NAME(elementwise_kernels);
+extern const optim_kernels NAME(optim_kernels);
+extern const pooling_kernels NAME(pooling_kernels);
 
 extern const kernel_table NAME(kernel_table);
 const kernel_table NAME(kernel_table) = {
     .isa = TEXT(ISA),
     .lanes = VL,
     .calibrate = &NAME(calibrate_kernels),
+    .elementwise = &NAME(elementwise_kernels),
+    .optim = &NAME(optim_kernels),
+    .pooling = &NAME(pooling_kernels),
 };

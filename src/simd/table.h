@@ -8,11 +8,17 @@
 #define MINIGRAD_TABLE_H
 
 #include "calibrate.h"
+#include "elementwise.h"
+#include "optim.h"
+#include "pooling.h"
 
 typedef struct {
     const char *isa;
     int lanes;                               /* VL: reals in a vector */
     const calibrate_kernels *calibrate;
+    const elementwise_kernels *elementwise;
+    const optim_kernels *optim;
+    const pooling_kernels *pooling;
 } kernel_table;
 
 /* choose.c */
