@@ -83,6 +83,61 @@ INLINE vreal vset(real s) { return s; }
 INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
 #endif
 
+/* The bytes of max-pooling's indices <-> lanes: a compiler left alone moves them one at a time.
+ * `byte_lanes` gives masks' integers, to be compared; `store_bytes` takes whole numbers 0..255. */
+#if HAVE_VECTORS && (defined(__AVX512F__) || defined(__AVX2__))
+#include <immintrin.h>
+#endif
+#if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)
+INLINE vmask byte_lanes(const uint8_t *p) {
+    return (vmask)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
+}
+INLINE void store_bytes(uint8_t *p, vreal v) {
+    _mm_storel_epi64((__m128i *)p, _mm512_cvtepi64_epi8((__m512i)(v + vset(0x1p52))));
+}
+#elif HAVE_VECTORS && defined(__AVX512F__)
+INLINE vmask byte_lanes(const uint8_t *p) {
+    return (vmask)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE void store_bytes(uint8_t *p, vreal v) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)(v + vset(0x1p23f))));
+}
+#elif HAVE_VECTORS && defined(__AVX2__) && defined(REAL64)
+INLINE vmask byte_lanes(const uint8_t *p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return (vmask)_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
+}
+INLINE void store_bytes(uint8_t *p, vreal v) {
+    const __m128i words = _mm256_cvtpd_epi32((__m256d)v);
+    const __m128i bytes = _mm_packus_epi16(_mm_packus_epi32(words, words), words);
+    const int32_t four = _mm_cvtsi128_si32(bytes);
+    __builtin_memcpy(p, &four, 4);
+}
+#elif HAVE_VECTORS && defined(__AVX2__)
+INLINE vmask byte_lanes(const uint8_t *p) {
+    return (vmask)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+INLINE void store_bytes(uint8_t *p, vreal v) {
+    const __m256i words = _mm256_cvtps_epi32((__m256)v);
+    const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(words),
+                                            _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(halves, halves));
+}
+#elif HAVE_VECTORS
+INLINE vmask byte_lanes(const uint8_t *p) {
+    vmask lanes;
+    for (int i = 0; i < VL; i++) lanes[i] = p[i];
+    return lanes;
+}
+INLINE void store_bytes(uint8_t *p, vreal v) {
+    for (int i = 0; i < VL; i++) p[i] = (uint8_t)v[i];
+}
+#else
+INLINE vmask byte_lanes(const uint8_t *p) { return *p; }
+INLINE void store_bytes(uint8_t *p, vreal v) { *p = (uint8_t)v; }
+#endif
+
 /* UNROLL(n) before a loop of constant length: arrays of vectors stay in registers. */
 #define PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)

@@ -1,0 +1,278 @@
+/* pooling.c: the window loops (pooling.h says what they compute, lanes.h how channels are cut). */
+#include "pooling.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "lanes.h"
+
+#if HAVE_VECTORS
+#define NOT_LE(a, b) (~((a) <= (b)))         /* a > b, or one of them is NaN */
+#else
+#define NOT_LE(a, b) (!((a) <= (b)))
+#endif
+
+/* Integers of the argmax array, and the tap of a window as a real: exact below 2^24. */
+INLINE vmask load_taps(const max_pool_args *a, intptr_t at, intptr_t n) {
+    if (a->wide) {
+        const int32_t *p = (const int32_t *)a->argmax_in + at;
+        ireal wide[VL];
+        vmask lanes;
+        for (int i = 0; i < VL; i++) wide[i] = i < n ? p[i] : -1;
+        memcpy(&lanes, wide, sizeof lanes);
+        return lanes;
+    }
+    const uint8_t *p = (const uint8_t *)a->argmax_in + at;
+    if (n == VL) return byte_lanes(p);
+    uint8_t bytes[VL];
+    for (int i = 0; i < VL; i++) bytes[i] = i < n ? p[i] : 0;
+    return byte_lanes(bytes);
+}
+
+INLINE void store_taps(const max_pool_args *a, intptr_t at, intptr_t n, vreal taps) {
+    if (a->wide) {
+        int32_t *p = (int32_t *)a->argmax + at;
+        real lanes[VL];
+        vstore(lanes, taps);
+        for (int i = 0; i < VL; i++)
+            if (i < n) p[i] = (int32_t)lanes[i];
+        return;
+    }
+    uint8_t *p = (uint8_t *)a->argmax + at;
+    if (n == VL) {
+        store_bytes(p, taps);
+        return;
+    }
+    uint8_t bytes[VL];
+    store_bytes(bytes, taps);
+    for (int i = 0; i < VL; i++)
+        if (i < n) p[i] = bytes[i];
+}
+
+/* A window of an output pixel: where it starts (perhaps outside the image) and its taps inside. */
+typedef struct {
+    intptr_t start;
+    span rows, cols;
+} window;
+
+INLINE window window_of(const max_pool_args *a, intptr_t image, intptr_t p, intptr_t q) {
+    window v;
+    const intptr_t row = image * a->h + p * a->row_stride - a->top;
+    v.start = (row * a->w + q * a->col_stride - a->left) * a->c;
+    v.rows = a->row_taps[p];
+    v.cols = a->col_taps[q];
+    if (v.rows.lo >= v.rows.hi || v.cols.lo >= v.cols.hi) v.rows.hi = v.rows.lo;
+    return v;
+}
+
+/* One past the last element that the taps of a window can read at vector 0. */
+INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
+    if (v->rows.hi == v->rows.lo) return 0;
+    return v->start + VL + ((v->rows.hi - 1) * a->row_dilation * a->w +
+                            (v->cols.hi - 1) * a->col_dilation) * a->c;
+}
+
+/* n channels from c of one window: NaN wins, then the greater, then the earlier. */
+INLINE void max_window(const max_pool_args *a, const window *v, intptr_t c, intptr_t n,
+                       intptr_t out) {
+    const real *x = (const real *)a->x;
+    const intptr_t row_step = a->row_dilation * a->w * a->c, col_step = a->col_dilation * a->c;
+    const int empty = v->rows.hi == v->rows.lo;
+    vreal best = vset(-(real)INFINITY);
+    vreal tap = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+    for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
+        for (intptr_t s = v->cols.lo; s < v->cols.hi; s++) {
+            const vreal t = load_lanes(x + v->start + r * row_step + s * col_step + c, n);
+            const vmask wins = NOT_LE(t, best) & (best == best);
+            best = vselect(wins, t, best);
+            tap = vselect(wins, vset((real)(r * a->s + s)), tap);
+        }
+    store_lanes((real *)a->y + out + c, n, best);
+    store_taps(a, out + c, n, tap);
+}
+
+static void max_forward(const void *args, intptr_t first, intptr_t last) {
+    const max_pool_args *a = (const max_pool_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t end = last * a->q * a->c, x_end = a->n * a->h * a->w * a->c;
+    intptr_t out = first * a->q * a->c;
+    for (intptr_t row = first; row < last; row++)
+        for (intptr_t q = 0; q < a->q; q++, out += a->c) {
+            const window v = window_of(a, row / a->p, row % a->p, q);
+            if (a->c >= VL)
+                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c)) max_window(a, &v, c, VL, out);
+            else if (out + VL <= end && window_end(a, &v) <= x_end)
+                max_window(a, &v, 0, VL, out);
+            else
+                max_window(a, &v, 0, a->c, out);
+        }
+    fp_leave(mode);
+}
+
+/* n channels from c of v at the winning taps; 0 where the index is no tap inside the image. */
+INLINE void gather_window(const max_pool_args *a, const window *v, intptr_t c, intptr_t n,
+                          intptr_t out) {
+    const real *x = (const real *)a->x;
+    const intptr_t row_step = a->row_dilation * a->w * a->c, col_step = a->col_dilation * a->c;
+    const vmask taps = load_taps(a, out + c, n);
+    vreal found = vset(0);
+    for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
+        for (intptr_t s = v->cols.lo; s < v->cols.hi; s++) {
+            const vreal t = load_lanes(x + v->start + r * row_step + s * col_step + c, n);
+            found = vselect(taps == (ireal)(r * a->s + s), t, found);
+        }
+    store_lanes((real *)a->y + out + c, n, found);
+}
+
+static void max_gather(const void *args, intptr_t first, intptr_t last) {
+    const max_pool_args *a = (const max_pool_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t end = last * a->q * a->c, x_end = a->n * a->h * a->w * a->c;
+    intptr_t out = first * a->q * a->c;
+    for (intptr_t row = first; row < last; row++)
+        for (intptr_t q = 0; q < a->q; q++, out += a->c) {
+            const window v = window_of(a, row / a->p, row % a->p, q);
+            if (a->c >= VL)
+                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c))
+                    gather_window(a, &v, c, VL, out);
+            else if (out + VL <= end && window_end(a, &v) <= x_end)
+                gather_window(a, &v, 0, VL, out);
+            else
+                gather_window(a, &v, 0, a->c, out);
+        }
+    fp_leave(mode);
+}
+
+/* n channels from c of the gradient of one pixel: the sum of gy over the outputs that chose it. */
+INLINE void max_pixel(const max_pool_args *a, intptr_t image, span rows, span cols, intptr_t c,
+                      intptr_t n, intptr_t pixel) {
+    const real *gy = (const real *)a->x;
+    vreal sum = vset(0);
+    for (intptr_t i = rows.lo; i < rows.hi; i++) {
+        const intptr_t row = (image * a->p + a->row_hit[i].out) * a->q;
+        for (intptr_t j = cols.lo; j < cols.hi; j++) {
+            const intptr_t at = (row + a->col_hit[j].out) * a->c + c;
+            const ireal tap = (ireal)(a->row_hit[i].tap * a->s + a->col_hit[j].tap);
+            sum += vselect(load_taps(a, at, n) == tap, load_lanes(gy + at, n), vset(0));
+        }
+    }
+    store_lanes((real *)a->y + pixel + c, n, sum);
+}
+
+static void max_gradient(const void *args, intptr_t first, intptr_t last) {
+    const max_pool_args *a = (const max_pool_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t end = last * a->w * a->c, gy_end = a->n * a->p * a->q * a->c;
+    intptr_t pixel = first * a->w * a->c;
+    for (intptr_t row = first; row < last; row++) {
+        const intptr_t image = row / a->h;
+        const span rows = a->row_hits[row % a->h];
+        /* a vector that starts in this image's last output may reach past the array's end */
+        const int inside = (image + 1) * a->p * a->q * a->c + VL <= gy_end;
+        for (intptr_t w = 0; w < a->w; w++, pixel += a->c) {
+            const span cols = a->col_hits[w];
+            if (a->c >= VL)
+                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c))
+                    max_pixel(a, image, rows, cols, c, VL, pixel);
+            else if (pixel + VL <= end && inside)
+                max_pixel(a, image, rows, cols, 0, VL, pixel);
+            else
+                max_pixel(a, image, rows, cols, 0, a->c, pixel);
+        }
+    }
+    fp_leave(mode);
+}
+
+/* nv vectors from channel c of the mean of a box of pixels: rows are summed, then their sums. */
+INLINE void mean_box(const mean_pool_args *a, const int nv, const real *x, span rows, span cols,
+                     intptr_t n, real divisor, real *y) {
+    vreal total[4];
+    UNROLL(4) for (int i = 0; i < nv; i++) total[i] = vset(0);
+    for (intptr_t r = rows.lo; r < rows.hi; r++) {
+        vreal sum[4];
+        UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
+        const real *from = x + (r * a->w + cols.lo) * a->c;
+        for (intptr_t s = cols.lo; s < cols.hi; s++, from += a->c)
+            UNROLL(4) for (int i = 0; i < nv; i++) sum[i] += load_lanes(from + i * VL, n);
+        UNROLL(4) for (int i = 0; i < nv; i++) total[i] += sum[i];
+    }
+    UNROLL(4) for (int i = 0; i < nv; i++) store_lanes(y + i * VL, n, total[i] / vset(divisor));
+}
+
+static void mean_forward(const void *args, intptr_t first, intptr_t last) {
+    const mean_pool_args *a = (const mean_pool_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t end = last * a->q * a->c, image_size = a->h * a->w * a->c;
+    real *y = (real *)a->y;
+    intptr_t out = first * a->q * a->c;
+    for (intptr_t row = first; row < last; row++) {
+        const intptr_t image = row / a->p, p = row % a->p;
+        const real *x = (const real *)a->x + image * image_size;
+        for (intptr_t q = 0; q < a->q; q++, out += a->c) {
+            const span rows = a->rows[p], cols = a->cols[q];
+            const int empty = rows.lo >= rows.hi || cols.lo >= cols.hi;
+            const real divisor = empty ? 1 : (real)(a->row_size[p] * a->col_size[q]);
+            intptr_t c = 0;
+            if (a->c < VL) {
+                const int inside = image + 1 < a->n && image_size >= VL;
+                const intptr_t n = out + VL <= end && inside ? VL : a->c;
+                if (n == VL)
+                    mean_box(a, 1, x, rows, cols, VL, divisor, y + out);
+                else
+                    mean_box(a, 1, x, rows, cols, n, divisor, y + out);
+                continue;
+            }
+            for (; c + 4 * VL <= a->c; c += 4 * VL)
+                mean_box(a, 4, x + c, rows, cols, VL, divisor, y + out + c);
+            for (; c < a->c; c = next_lane(c, a->c)) {
+                if (c + VL > a->c) c = a->c - VL;
+                mean_box(a, 1, x + c, rows, cols, VL, divisor, y + out + c);
+            }
+        }
+    }
+    fp_leave(mode);
+}
+
+/* n channels from c of the gradient of one pixel: gy over its divisor, from every window. */
+INLINE void mean_pixel(const mean_pool_args *a, const real *gy, span rows, span cols, intptr_t n,
+                       real *gx) {
+    vreal sum = vset(0);
+    for (intptr_t p = rows.lo; p < rows.hi; p++)
+        for (intptr_t q = cols.lo; q < cols.hi; q++) {
+            const real divisor = (real)(a->row_size[p] * a->col_size[q]);
+            sum += load_lanes(gy + (p * a->q + q) * a->c, n) / vset(divisor);
+        }
+    store_lanes(gx, n, sum);
+}
+
+static void mean_gradient(const void *args, intptr_t first, intptr_t last) {
+    const mean_pool_args *a = (const mean_pool_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t end = last * a->w * a->c, image_size = a->p * a->q * a->c;
+    real *gx = (real *)a->y;
+    intptr_t pixel = first * a->w * a->c;
+    for (intptr_t row = first; row < last; row++) {
+        const intptr_t image = row / a->h;
+        const real *gy = (const real *)a->x + image * image_size;
+        const span rows = a->row_outs[row % a->h];
+        const int inside = image + 1 < a->n && image_size >= VL;
+        for (intptr_t w = 0; w < a->w; w++, pixel += a->c) {
+            const span cols = a->col_outs[w];
+            if (a->c >= VL)
+                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c))
+                    mean_pixel(a, gy + c, rows, cols, VL, gx + pixel + c);
+            else if (pixel + VL <= end && inside)
+                mean_pixel(a, gy, rows, cols, VL, gx + pixel);
+            else
+                mean_pixel(a, gy, rows, cols, a->c, gx + pixel);
+        }
+    }
+    fp_leave(mode);
+}
+
+extern const pooling_kernels NAME(pooling_kernels);
+const pooling_kernels NAME(pooling_kernels) = {.max_forward = max_forward,
+                                               .max_gradient = max_gradient,
+                                               .max_gather = max_gather,
+                                               .mean_forward = mean_forward,
+                                               .mean_gradient = mean_gradient};

@@ -1,0 +1,60 @@
+/* pooling.h: maxima and means over windows of channels-last images, and their gradients.
+ *
+ * Design: what a window covers is decided before, once per row and column of the output, and handed
+ * over as tables; the kernels know nothing of padding, dilation or ceil_mode:
+ *
+ *     forward    span of an output position: for a maximum the taps that lie inside the image,
+ *                for a mean the pixels; empty where the window misses the image
+ *     gradient   for a maximum the list of (output, tap) that reach a pixel, for a mean the span of
+ *                outputs that cover it
+ *
+ * Every function fills whole rows: rows first..last-1 of the N*P output rows (forward, gather) or
+ * of the N*H image rows (gradient).  A gradient is gathered, pixel by pixel, in the order of the
+ * outputs: no two tasks write one element, nothing is cleared before, results never depend on the
+ * cut.  Images are (N, H, W, C) in memory.
+ */
+#ifndef MINIGRAD_POOLING_H
+#define MINIGRAD_POOLING_H
+
+#include <stdint.h>
+
+#include "rows.h"
+
+typedef struct {
+    intptr_t lo, hi;                         /* lo <= i < hi */
+} span;
+
+typedef struct {
+    intptr_t out, tap;                       /* an output position, and its tap that is this pixel */
+} hit;
+
+typedef struct {
+    intptr_t n, c, h, w, p, q;               /* images, channels, image rows and columns, output's */
+    intptr_t s;                              /* columns of the window: a tap is r * s + column */
+    intptr_t row_stride, col_stride;         /* an output's window starts at p * row_stride - top */
+    intptr_t top, left;
+    intptr_t row_dilation, col_dilation;
+    const span *row_taps, *col_taps;         /* P and Q spans of taps */
+    const span *row_hits, *col_hits;         /* H and W spans of hits */
+    const hit *row_hit, *col_hit;
+    int wide;                                /* argmax holds int32, not bytes */
+    const void *x;                           /* x, gy, or the v that is gathered */
+    const void *argmax_in;                   /* gradient and gather */
+    void *y, *argmax;                        /* y, gx, or the gathered; argmax in the forward pass */
+} max_pool_args;
+
+typedef struct {
+    intptr_t n, c, h, w, p, q;
+    const span *rows, *cols;                 /* P and Q spans of pixels */
+    const span *row_outs, *col_outs;         /* H and W spans of outputs */
+    const double *row_size, *col_size;       /* P and Q factors of the divisor */
+    const void *x;
+    void *y;
+} mean_pool_args;
+
+/* args: a max_pool_args for the first three, a mean_pool_args for the others */
+typedef struct {
+    rows_kernel max_forward, max_gradient, max_gather, mean_forward, mean_gradient;
+} pooling_kernels;
+
+#endif
