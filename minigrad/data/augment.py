@@ -121,7 +121,7 @@ class Cutout:
         n, h, w, _ = x.shape
         inside = []  # for rows, then columns: (N, h) and (N, w)
         for length, side in ((h, self.size[0]), (w, self.size[1])):
-            start = rng.integers(0, length, n)[:, None] - side // 2
+            start = rng.integers(0, length, (n, 1)) - side // 2
             at = np.arange(length)
             inside.append((at >= start) & (at < start + side))
         hidden = inside[0][:, :, None] & inside[1][:, None, :]  # (N, h, w)

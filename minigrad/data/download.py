@@ -118,7 +118,7 @@ def _starts_at(response: Any, offset: int) -> bool:
 
 def _copy(response: Any, part: Path, done: int, max_bytes: int, progress: bool) -> None:
     """Appends the response's body to ``part``, which already holds ``done`` bytes."""
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
     length = response.headers.get("Content-Length") or ""
     total = done + int(length) if length.isdigit() else None

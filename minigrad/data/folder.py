@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,24 @@ IMAGE_BYTES = 64 << 20  # of one encoded image
 IMAGE_PIXELS = 64 << 20  # of one decoded image
 
 
+def _pillow() -> ModuleType:
+    """Pillow's Image module, or an ImportError that says what to install."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("reading images needs Pillow: pip install 'minigrad[images]'") from error
+    return Image
+
+
+def is_gray(content: bytes, name: str) -> bool:
+    """Does this encoded image have one channel?  DataFormatError if it is not an image."""
+    try:
+        with _pillow().open(io.BytesIO(content)) as image:
+            return image.mode in ("1", "L", "LA", "I", "I;16", "F")
+    except OSError as error:
+        raise DataFormatError(f"{name}: not a readable image ({error})") from error
+
+
 def decode(content: bytes, name: str, *, mode: str = "RGB", size: int | None = None) -> Array:
     """An encoded image as uint8 (H, W, 3), or (H, W) for ``mode`` "L".
 
@@ -33,12 +52,9 @@ def decode(content: bytes, name: str, *, mode: str = "RGB", size: int | None = N
     Raises   DataFormatError that names the file if Pillow cannot decode it or it is huge;
              ImportError, saying what to install, without Pillow
     """
+    pil = _pillow()
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("reading images needs Pillow: pip install 'minigrad[images]'") from error
-    try:
-        with Image.open(io.BytesIO(content)) as image:
+        with pil.open(io.BytesIO(content)) as image:
             if image.width * image.height > IMAGE_PIXELS:
                 raise DataFormatError(f"{name}: {image.width} x {image.height} pixels; refused")
             picture = image.convert(mode)
@@ -46,7 +62,7 @@ def decode(content: bytes, name: str, *, mode: str = "RGB", size: int | None = N
                 scale = size / min(picture.size)
                 w, h = (max(size, round(side * scale)) for side in picture.size)
                 box = ((w - size) // 2, (h - size) // 2)
-                picture = picture.resize((w, h), Image.Resampling.BILINEAR)
+                picture = picture.resize((w, h), pil.Resampling.BILINEAR)
                 picture = picture.crop((*box, box[0] + size, box[1] + size))
             return np.array(picture, dtype=np.uint8)
     except DataFormatError:
@@ -60,7 +76,7 @@ class ImageFolder:
 
     ``root``      a folder, or a ``.zip`` that contains such folders
     ``inside``    the sub-folder to read, such as "train"
-    ``mode``      "RGB": images (H, W, 3); "L": gray, (H, W)
+    ``mode``      "RGB": images (H, W, 3); "L": gray, (H, W); "auto": what the first image is
     ``size``      resize and crop each image to (size, size); None leaves them as they are
     ``classes``   names in label order, where a test set must agree with its training set
 
@@ -77,8 +93,8 @@ class ImageFolder:
         size: int | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        if mode not in ("RGB", "L"):
-            raise ArgError(f"ImageFolder: mode must be 'RGB' or 'L', got {mode!r}")
+        if mode not in ("RGB", "L", "auto"):
+            raise ArgError(f"ImageFolder: mode must be 'RGB', 'L' or 'auto', got {mode!r}")
         if size is not None and (isinstance(size, bool) or size < 1):
             raise ArgError(f"ImageFolder: size must be at least 1, got {size!r}")
         self.root, self.mode, self.size = Path(root), mode, size
@@ -100,6 +116,8 @@ class ImageFolder:
             for label, key in enumerate(self.classes)
             for name in sorted(found.get(key, ()))
         ]
+        if mode == "auto":
+            self.mode = "L" if is_gray(*self._content(0)) else "RGB"
 
     def _names(self) -> list[str]:
         """Every file under the root, as a path with forward slashes; hidden ones left out."""
@@ -123,16 +141,20 @@ class ImageFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Array, int]:
-        name, label = self.files[index]
-        if self.zipped is not None:
-            content = read_member(self.zipped, self._member[name], IMAGE_BYTES)
-        else:
-            path = self.root / name
-            if path.stat().st_size > IMAGE_BYTES:
-                raise DataFormatError(f"{path}: longer than {IMAGE_BYTES} bytes; refused")
-            content = path.read_bytes()
+        content, where = self._content(index)
+        image = decode(content, where, mode=self.mode, size=self.size)
+        return image, self.files[index][1]
+
+    def _content(self, index: int) -> tuple[bytes, str]:
+        """The encoded image, and what to call it in an error."""
+        name = self.files[index][0]
         where = f"{self.root}: {name!r}"
-        return decode(content, where, mode=self.mode, size=self.size), label
+        if self.zipped is not None:
+            return read_member(self.zipped, self._member[name], IMAGE_BYTES), where
+        path = self.root / name
+        if path.stat().st_size > IMAGE_BYTES:
+            raise DataFormatError(f"{where} is longer than {IMAGE_BYTES} bytes; refused")
+        return path.read_bytes(), where
 
     def load(self, *, max_bytes: int = MAX_BYTES) -> ArrayDataset:
         """All images decoded: uint8 (N, H, W, 3) or (N, H, W), and labels int64 (N,).

@@ -35,7 +35,7 @@ def resize_nhwc(x: Array, size: tuple[int, int]) -> Array:
     n, h, w, c = x.shape
     if (h, w) == size:
         return x
-    y = x.astype(np.float32, copy=False).reshape(n, h, w * c)
+    y: Array = x.astype(np.float32, copy=False).reshape(n, h, w * c)
     y = triangle_weights(h, size[0]) @ y  # (N, P, W*C)
     y = triangle_weights(w, size[1]) @ y.reshape(n * size[0], w, c)  # (N*P, Q, C)
     y = y.reshape(n, *size, c)
