@@ -17,8 +17,6 @@ The tables of the docstrings use N C H W for x, K R S for the filters, P Q for t
 
 from __future__ import annotations
 
-from minigrad.ops.shape import broadcast_to
-
 from minigrad._kernels import conv as kernels
 from minigrad.errors import ShapeError
 from minigrad.op import Op
@@ -34,6 +32,7 @@ from minigrad.ops.geometry import (
     output_length,
     same_dtype,
 )
+from minigrad.ops.shape import broadcast_to
 
 ONE: Pair = (1, 1)
 NO_PADDING: Quad = (0, 0, 0, 0)

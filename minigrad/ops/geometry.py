@@ -81,12 +81,17 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def floats(op: str, name: str, a: Any) -> Array:
-    """a itself if it is a float32 or float64 array; DTypeError with the way out if not."""
-    if not isinstance(a, np.ndarray):
+def operand(op: str, name: str, a: Any) -> None:
+    """a has a shape: it is a Tensor or an array; DTypeError if not."""
+    if not hasattr(a, "ndim"):
         raise DTypeError(
             f"{op}: {name} must be a Tensor or a NumPy array, got {type(a).__name__} {_short(a)}"
         )
+
+
+def floats(op: str, name: str, a: Any) -> Array:
+    """a itself if it is a float32 or float64 array; DTypeError with the way out if not."""
+    operand(op, name, a)
     if a.dtype.char in "fd":
         return a
     if a.dtype.kind in "iub":

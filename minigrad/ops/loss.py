@@ -138,13 +138,13 @@ def class_labels(op: str, x: Array, labels: Array, ignore_index: int) -> Array:
     return y
 
 
-def class_weights(op: str, x: Array, weight: Array | None) -> None:
+def class_weights(op: str, classes: int, weight: Array | None) -> None:
     """weight has one number that is not negative per class."""
     if weight is None:
         return
-    if weight.shape != (x.shape[1],):
+    if weight.shape != (classes,):
         raise ShapeError(
-            f"{op}: weight has shape {weight.shape}, expected ({x.shape[1]},), one per class"
+            f"{op}: weight has shape {weight.shape}, expected ({classes},), one per class"
         )
     if not (weight >= 0).all():
         raise ArgError(f"{op}: weight must not be negative or NaN, got {weight.min()} among them")
@@ -181,7 +181,7 @@ class CrossEntropy(Op, byproducts=("probs",)):
         if not 0 <= number(op, "label_smoothing", label_smoothing) <= 1:
             raise ArgError(f"{op}: label_smoothing must be in [0, 1], got {label_smoothing}")
         y = class_labels(op, x, labels, ignore_index)
-        class_weights(op, x, weight)
+        class_weights(op, x.shape[1], weight)
         return kernels.cross_entropy(
             x, y, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
         )
@@ -216,7 +216,7 @@ class NllLoss(Op):
     def forward(x, labels, weight=None, *, ignore_index=-100):
         same_dtype("nll_loss", "x", x, weight=weight)
         y = class_labels("nll_loss", x, labels, ignore_index)
-        class_weights("nll_loss", x, weight)
+        class_weights("nll_loss", x.shape[1], weight)
         rows = np.flatnonzero(y != ignore_index)
         loss = np.zeros(y.shape, x.dtype)
         picked = x[rows, y[rows]]

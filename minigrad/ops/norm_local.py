@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from minigrad.ops.linear import matmul
 
 from minigrad._kernels import norm as kernels
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.elementwise import sqrt
 from minigrad.ops.geometry import Array, Shape, images, integer, number, same_dtype
+from minigrad.ops.linear import matmul
 from minigrad.ops.norm import axes_but_channels, check_eps, column
 
 
@@ -179,9 +179,7 @@ class GroupNorm(Op):
         integer(op, "num_groups", groups, 1)
         same_dtype(op, "x", x, weight=gamma, bias=beta)
         if x.ndim < 2 or 0 in x.shape[1:]:
-            raise ShapeError(
-                f"{op}: expected x (N, C, ...) that is not empty, got {x.shape}"
-            )
+            raise ShapeError(f"{op}: expected x (N, C, ...) that is not empty, got {x.shape}")
         if x.shape[1] % groups:
             raise ShapeError(f"{op}: x has {x.shape[1]} channels, not divisible by {groups} groups")
         for name, a in (("weight", gamma), ("bias", beta)):
