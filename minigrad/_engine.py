@@ -16,24 +16,28 @@ if _choice == "reference":
         Node,
         Rule,
         TensorBase,
+        close_segment,
         configure,
         is_grad_enabled,
         mutated,
+        open_segment,
         set_anomaly,
         set_grad_enabled,
         sweep,
     )
 elif _choice == "compiled":
+    from ._sweep import sweep
     from ._tape import (
         Node,
         Rule,
         TensorBase,
+        close_segment,
         configure,
         is_grad_enabled,
         mutated,
+        open_segment,
         set_anomaly,
         set_grad_enabled,
-        sweep,
     )
 else:
     raise ArgError(f"MINIGRAD_TAPE={_choice!r} is unknown; use 'compiled' or 'reference'")
@@ -42,9 +46,11 @@ __all__ = [
     "Node",
     "Rule",
     "TensorBase",
+    "close_segment",
     "configure",
     "is_grad_enabled",
     "mutated",
+    "open_segment",
     "set_anomaly",
     "set_grad_enabled",
     "sweep",

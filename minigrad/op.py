@@ -62,6 +62,43 @@ class Spec:
     composite: Callable[..., Any] | None = None
     differentiable: tuple[bool, ...] = field(default=())
 
+    @property
+    def required_params(self) -> int:
+        """How many constants have no default."""
+        return sum(d is _EMPTY for d in self.defaults)
+
+    def label(self, source: tuple[int, int]) -> str:
+        """The name under which a rule asked for `source`."""
+        kind, index = source
+        names = {INPUT: self.inputs, PARAM: self.params, BYPRODUCT: self.byproducts}.get(kind)
+        return "out" if names is None else names[min(index, len(names) - 1)]
+
+    def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What a node keeps when the inputs marked in `needs` get a gradient, and who reads it.
+
+        Returns (sources, calls): the (kind, index) pairs to keep, without repetition, and per input
+        the position of each rule argument among them; -1 stands for needs, -2 for the index.
+        """
+        sources: list[tuple[int, int]] = []
+        if self.composite is not None:  # a fused op keeps its inputs, then its constants
+            sources += [(INPUT, i) for i in range(len(self.inputs))]
+            sources += [(PARAM, i) for i in range(len(self.params))]
+        special = {NEEDS: -1, INDEX: -2}
+
+        def place(source: tuple[int, int]) -> int:
+            if source[0] in special:
+                return special[source[0]]
+            if source not in sources:
+                sources.append(source)
+            return sources.index(source)
+
+        calls: list[tuple[int, ...]] = []
+        for i, need in enumerate(needs):
+            rule = self.joint or self.gradients[0 if self.variadic else i]
+            wanted = rule.sources if rule is not None and (need or self.joint) else ()
+            calls.append(tuple(place(source) for source in wanted))
+        return tuple(sources), tuple(calls)
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Sort a call's arguments into (inputs, constants); raise TypeError as Python would."""
         left = dict(kwargs)

@@ -361,7 +361,7 @@ def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
         t.data[index.plain(key)] = raw
     except (ValueError, IndexError, TypeError) as error:
         raise ShapeError(f"{name}: cannot write {raw.shape} into {t.shape}: {error}") from None
-    mutated(t.data)
+    mutated(t.data, node if tracked else None)
     if tracked:
         t.node = node
     return t
@@ -378,8 +378,14 @@ def unbroadcast(g: Any, sizes: tuple[int, ...]) -> Any:
     return g.sum(axis=axes, keepdims=True).reshape(sizes)
 
 
+def accumulate(old: NDArray[Any], g: NDArray[Any]) -> None:
+    """``old += g`` for the sweep, which knows that nobody else sees `old`."""
+    np.add(old, g, out=old)
+
+
 configure(
     tensor=Tensor,
+    accumulate=accumulate,
     unbroadcast=unbroadcast,
     operators={
         "add": elementwise.add,

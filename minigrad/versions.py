@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_changed: dict[int, tuple[weakref.ref[Any], int]] = {}
+_changed: dict[int, tuple[weakref.ref[Any], int, int]] = {}
 
 
 def owner(array: NDArray[Any]) -> NDArray[Any]:
@@ -26,11 +26,16 @@ def owner(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def bump(array: NDArray[Any], serial: int) -> None:
-    """Write down that the buffer under `array` was changed at moment `serial`."""
+def bump(array: NDArray[Any], serial: int, *, tracked: bool) -> None:
+    """Write down that the buffer under `array` was changed at moment `serial`.
+
+    tracked: the change itself is on the tape, so views made before it no longer tell the truth.
+    """
     root = owner(array)
     key = id(root)
-    _changed[key] = (weakref.ref(root, lambda _: _changed.pop(key, None)), serial)
+    before = _changed.get(key)
+    last = serial if tracked else before[2] if before and before[0]() is root else 0
+    _changed[key] = (weakref.ref(root, lambda _: _changed.pop(key, None)), serial, last)
 
 
 def changed_since(array: NDArray[Any], serial: int) -> bool:
@@ -38,3 +43,10 @@ def changed_since(array: NDArray[Any], serial: int) -> bool:
     root = owner(array)
     entry = _changed.get(id(root))
     return entry is not None and entry[0]() is root and entry[1] > serial
+
+
+def tracked_since(array: NDArray[Any], serial: int) -> bool:
+    """Whether the buffer under `array` was changed on the tape after moment `serial`."""
+    root = owner(array)
+    entry = _changed.get(id(root))
+    return entry is not None and entry[0]() is root and entry[2] > serial

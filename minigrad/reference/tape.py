@@ -59,8 +59,21 @@ def set_anomaly(watcher):
     return before
 
 
-def mutated(array):
-    versions.bump(array, next(counter))
+def open_segment(segment):
+    """From here on, nodes of this thread belong to a checkpoint segment (see autograd.py)."""
+    state.segments = [*getattr(state, "segments", []), segment]
+
+
+def close_segment():
+    state.segments = state.segments[:-1]
+
+
+def mutated(array, tracked=None):
+    """A buffer was changed in place; `tracked`: the node that stands for its new value."""
+    now = next(counter)
+    versions.bump(array, now, tracked=tracked is not None)
+    if tracked is not None:
+        tracked.born = now
 
 
 class TensorBase:
@@ -74,10 +87,12 @@ class Node:
     """One op on the tape (or a leaf: no op, and a gradient of its own)."""
 
     def __init__(self, rule, out, parents=(), kept=None, needs=()):
-        self.serial = next(counter)
+        self.serial = self.born = next(counter)
         self.rule, self.parents, self.kept, self.needs = rule, parents, kept, needs
         self.shape, self.dtype = out.shape, out.dtype
-        self.grad, self.hooks, self.trace, self.played = None, [], None, False
+        self.hooks, self.after_hooks = [], []
+        self.grad = self.trace = self.segment = None
+        self.played = False
 
     @property
     def name(self):
@@ -85,7 +100,10 @@ class Node:
 
     def kept_items(self):
         return [] if self.kept is None else [
-            (self.rule.label(s), v) for s, v in self.kept.items() if isinstance(v, np.ndarray)
+            (self.rule.spec.label(s), v)
+            for s, value in self.kept.items()
+            for v in (value if isinstance(value, tuple) else (value,))
+            if isinstance(v, np.ndarray)
         ]
 
 
@@ -100,11 +118,6 @@ class Rule:
 
     def __call__(self, *args, **kwargs):
         return self.full(*args, **kwargs)[0]
-
-    def label(self, source):
-        kind, index = source
-        names = {0: self.spec.inputs, 2: self.spec.params, 5: self.spec.byproducts}.get(kind)
-        return "out" if names is None else names[min(index, len(names) - 1)]
 
     def full(self, *args, **kwargs):
         """Call the op; return (output, by-products...)."""
@@ -121,12 +134,15 @@ class Rule:
         needs = [n is not None and d for n, d in zip(nodes, diff, strict=True)]
         node = None
         if is_grad_enabled() and any(needs):
+            check_views(self, nodes, arrays)
             for i, x in enumerate(inputs):  # a user's own array may change later: keep a copy
                 if isinstance(x, np.ndarray) and x.flags.writeable and arrays[i] is x:
                     arrays[i] = x.copy("K")
             kept = self.keep(needs, arrays, params, out, byproducts)
             parents = tuple(n if need else None for n, need in zip(nodes, needs, strict=True))
             node = Node(self, out, parents, kept, tuple(needs))
+            if getattr(state, "segments", None):
+                state.segments[-1].add(node)
         if hooks["anomaly"]:
             hooks["anomaly"].forward(self, arrays, out, node)
         return hooks["tensor"](out, node), *byproducts
@@ -190,6 +206,15 @@ class Rule:
             rule = spec.gradients[0 if spec.variadic else i]
             grads.append(rule.function(g, *(value(s, i) for s in rule.sources)) if need else None)
         return grads
+
+
+def check_views(rule, nodes, arrays):
+    for node, array in zip(nodes, arrays, strict=True):
+        if node is not None and node.rule and versions.tracked_since(array, node.born):
+            raise GraphError(
+                f"{rule.__name__}: this input shares memory with a Tensor that was changed in "
+                f"place after the input was made by {node.name}; make it again, or change a clone()"
+            )
 
 
 def reachable(roots, floor):
@@ -265,6 +290,8 @@ def run_hook(hook, g, create_graph):
 
 def play_node(node, g, create_graph):
     """Yield (parent, gradient) of one node, checked."""
+    if node.kept is None:
+        node.segment.refill()
     for name, array in node.kept_items():
         if versions.changed_since(array, node.serial):
             raise GraphError(
@@ -272,6 +299,8 @@ def play_node(node, g, create_graph):
                 "(t.clone()) or change it after backward()"
             )
     grads = node.rule.play(node, g, create_graph)
+    for hook in node.after_hooks:
+        hook(tuple(grads), g)
     for i, (parent, need) in enumerate(zip(node.parents, node.needs, strict=True)):
         if not need or grads[i] is None:
             continue

@@ -1,0 +1,58 @@
+# The compiled tape's types, shared by src/tape.pyx (writing) and src/sweep.pyx (playing).
+from minigrad._kernels.kernel cimport Kernel
+
+
+cdef class TensorBase:
+    cdef public object data
+    cdef public Node node
+    cdef object __weakref__
+
+
+cdef class Rule:
+    cdef readonly object spec
+    cdef readonly str __name__
+    cdef readonly object __doc__
+    cdef object forward, joint, composite, params, defaults
+    cdef Kernel kernel
+    cdef tuple gradients
+    cdef list differentiable
+    cdef Py_ssize_t arity
+    cdef bint variadic, broadcasts, byproducts
+    cdef dict plans
+    cdef Plan plan(self, object key, Py_ssize_t n)
+
+
+cdef class Plan:
+    cdef readonly tuple needs               # per input: does a gradient flow to it
+    cdef readonly tuple sources             # what a node keeps: (kind, index) pairs
+    cdef tuple calls                        # per input: where its rule's arguments lie in `kept`
+
+
+cdef class Node:
+    cdef readonly long long serial          # when it was made
+    cdef public long long born              # when its output's memory last moved on with the tape
+    cdef readonly Rule rule                 # None: a leaf
+    cdef readonly tuple parents             # Node or None per input
+    cdef public tuple kept
+    cdef readonly Plan plan
+    cdef public object grad, trace, segment
+    cdef list before, after                 # hooks
+    cdef readonly bint played
+    # of the sweep that is playing
+    cdef object slot                        # the gradient so far
+    cdef object sweep                       # whose it is
+    cdef bint leads                         # to an input that was asked for
+    # the output's shape and dtype: what an incoming gradient must have
+    cdef int ndim, typenum
+    cdef Py_ssize_t dims[6]
+    cdef tuple big
+    cdef int stamp(self, object out) except -1
+
+
+cdef class Above:
+    cdef object tensor, unbroadcast, accumulate, compose, anomaly
+
+cdef Above above
+cdef TensorBase wrap(object data, Node node)
+cdef int set_recording(int on) noexcept
+cdef long long mutations() noexcept

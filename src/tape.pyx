@@ -1,0 +1,475 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The tape, writing: what is remembered when an op runs.
+
+Design.  A ``Node`` has a serial number, its op, its parents and what the gradient rules asked for.
+A node is made after its parents, so the order of serial numbers is a topological order: that is the
+whole proof, and why it is called a tape.  Nodes point to nodes, never to Tensors; a leaf's node owns
+the leaf's gradient.  There is no global list: what nobody can reach is freed, and without recursion
+(``trashcan``).
+
+``minigrad/reference/tape.py`` is the same in plain Python, and the specification: read that first.
+What this file adds is speed: exact type tests, C slots, a kernel's own function pointer, no
+dictionary and no shape tuple on the way of a small op.
+
+Absent on purpose: any knowledge of ops or kernels.  ``op.py`` tells a ``Rule`` what its op is;
+``configure`` names the Tensor class and how broadcasting is undone.  Next: ``sweep.pyx``, playing.
+"""
+
+import threading
+
+import numpy as np
+
+from minigrad import versions
+from minigrad.errors import GraphError
+
+cimport cython
+cimport numpy as cnp
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+
+from minigrad._kernels.kernel cimport Kernel
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define TAPE_LOCAL __declspec(thread)
+    #else
+    #define TAPE_LOCAL __thread
+    #endif
+    static TAPE_LOCAL int tape_recording = 1;   /* recording is a matter of the thread */
+    static TAPE_LOCAL int tape_segments = 0;    /* checkpoint segments open in this thread */
+    static PyObject *tape_new(PyObject *type, PyObject *args) {
+        return ((PyTypeObject *)type)->tp_new((PyTypeObject *)type, args, NULL);
+    }
+    """
+    int tape_recording, tape_segments
+    object tape_new(object, object)
+
+cdef extern from "Python.h":
+    object PyObject_Vectorcall(object, PyObject **, size_t, PyObject *)
+
+# The kinds of source that a rule may name; op.py counts them in this order.
+cdef enum:
+    INPUT, OUT, PARAM, SHAPE, DTYPE, BYPRODUCT, NEEDS, INDEX
+
+cdef enum:
+    MAX_ARGS = 64                               # inputs and constants of one call, on the stack
+
+cdef long long clock = 0                        # the last serial number given
+cdef long long last_mutation = 0                # when a buffer was last changed in place
+cdef long long last_tracked = 0                 # when one was last changed on the tape
+cdef tuple nothing = ()
+cdef Rule op_add, op_sub, op_mul, op_div, op_neg, op_pow, op_matmul
+local = threading.local()                       # .segments: the checkpoint segments that are open
+
+
+cdef class Above:
+    """What lies above the tape: told once by ``configure``."""
+
+above = Above()
+
+
+def configure(*, tensor=None, unbroadcast=None, accumulate=None, compose=None, operators=None):
+    """Name the Tensor class, how broadcasting is undone, how fused ops are taken apart."""
+    global op_add, op_sub, op_mul, op_div, op_neg, op_pow, op_matmul
+    above.tensor = tensor or above.tensor
+    above.unbroadcast = unbroadcast or above.unbroadcast
+    above.accumulate = accumulate or above.accumulate
+    above.compose = compose or above.compose
+    if operators is not None:
+        op_add, op_sub, op_mul = operators["add"], operators["sub"], operators["mul"]
+        op_div, op_neg, op_pow = operators["div"], operators["neg"], operators["pow"]
+        op_matmul = operators["matmul"]
+
+
+def is_grad_enabled():
+    """Whether this thread records."""
+    return tape_recording != 0
+
+
+def set_grad_enabled(bint on):
+    """Switch recording in this thread; returns what it was."""
+    return bool(set_recording(on))
+
+
+cdef int set_recording(int on) noexcept:
+    global tape_recording
+    cdef int before = tape_recording
+    tape_recording = on
+    return before
+
+
+def set_anomaly(watcher):
+    """Install (or remove, None) the object that looks at every value; returns the one before."""
+    before, above.anomaly = above.anomaly, watcher
+    return before
+
+
+def open_segment(segment):
+    """From here on, nodes of this thread belong to a checkpoint segment (see autograd.py)."""
+    global tape_segments
+    if not hasattr(local, "segments"):
+        local.segments = []
+    local.segments.append(segment)
+    tape_segments += 1
+
+
+def close_segment():
+    """End the innermost open segment."""
+    global tape_segments
+    local.segments.pop()
+    tape_segments -= 1
+
+
+def mutated(array, Node tracked=None):
+    """Note that a buffer was changed in place; `tracked`: the node that stands for its new value."""
+    global clock, last_mutation, last_tracked
+    clock += 1
+    last_mutation = clock
+    versions.bump(array, clock, tracked=tracked is not None)
+    if tracked is not None:
+        last_tracked = tracked.born = clock
+
+
+cdef long long mutations() noexcept:
+    return last_mutation
+
+
+@cython.freelist(1024)
+cdef class TensorBase:
+    """An array and its node. The operators are here, the rest is in ``tensor.py``."""
+
+    def __init__(self, data, Node node=None):
+        if not isinstance(data, np.ndarray):
+            raise TypeError("Tensor wraps a NumPy array; use minigrad.tensor(...) for anything else")
+        self.data = data
+        self.node = node
+
+    def __add__(self, other): return binary(op_add, self, other)
+    def __radd__(self, other): return binary(op_add, other, self)
+    def __sub__(self, other): return binary(op_sub, self, other)
+    def __rsub__(self, other): return binary(op_sub, other, self)
+    def __mul__(self, other): return binary(op_mul, self, other)
+    def __rmul__(self, other): return binary(op_mul, other, self)
+    def __truediv__(self, other): return binary(op_div, self, other)
+    def __rtruediv__(self, other): return binary(op_div, other, self)
+    def __pow__(self, other, modulo): return binary(op_pow, self, other)
+    def __rpow__(self, other, modulo): return binary(op_pow, other, self)
+    def __matmul__(self, other): return binary(op_matmul, self, other)
+    def __rmatmul__(self, other): return binary(op_matmul, other, self)
+    def __neg__(self): return op_neg(self)
+
+
+cdef TensorBase wrap(object data, Node node):
+    cdef TensorBase t = <TensorBase>tape_new(above.tensor, nothing)
+    t.data = data
+    t.node = node
+    return t
+
+
+@cython.freelist(1024)
+@cython.trashcan(True)
+cdef class Node:
+    """One op on the tape, or a leaf (``rule`` is None)."""
+
+    def __init__(self, rule, out):
+        if rule is not None:
+            raise TypeError("Node(None, array) makes a leaf; other nodes are made by ops")
+        self.stamp(out)
+        self.parents = nothing
+
+    cdef int stamp(self, object out) except -1:
+        global clock
+        cdef cnp.PyArrayObject *a = <cnp.PyArrayObject *>out
+        cdef int i
+        clock += 1
+        self.serial = self.born = clock
+        self.ndim = cnp.PyArray_NDIM(<cnp.ndarray>out)
+        self.typenum = cnp.PyArray_TYPE(<cnp.ndarray>out)
+        if self.ndim <= 6:
+            for i in range(self.ndim):
+                self.dims[i] = cnp.PyArray_DIM(<cnp.ndarray>out, i)
+        else:
+            self.big = out.shape
+        return 0
+
+    @property
+    def name(self):
+        return "leaf" if self.rule is None else self.rule.__name__
+
+    @property
+    def shape(self):
+        return self.big if self.ndim > 6 else tuple([self.dims[i] for i in range(self.ndim)])
+
+    @property
+    def dtype(self):
+        return np.dtype(cnp.PyArray_DescrFromType(self.typenum))
+
+    @property
+    def needs(self):
+        return nothing if self.plan is None else self.plan.needs
+
+    @property
+    def hooks(self):
+        """Called with the gradient of the output, before the node is played."""
+        if self.before is None:
+            self.before = []
+        return self.before
+
+    @property
+    def after_hooks(self):
+        """Called with (gradients of the inputs, gradient of the output), after."""
+        if self.after is None:
+            self.after = []
+        return self.after
+
+    def kept_items(self):
+        """(name, array) of every array that this node keeps."""
+        items = []
+        for source, value in zip(self.plan.sources if self.plan else (), self.kept or ()):
+            for v in value if isinstance(value, tuple) else (value,):
+                if isinstance(v, np.ndarray):
+                    items.append((self.rule.spec.label(source), v))
+        return items
+
+
+cdef class Plan:
+    """What a node of one op keeps when a gradient flows to a given subset of its inputs."""
+
+
+cdef class Rule:
+    """An op as a function: ``Cls.apply``. On arrays it computes; on Tensors it also records."""
+
+    def __init__(self, spec):
+        self.spec, self.__name__, self.__doc__ = spec, spec.name, spec.op.__doc__
+        self.forward, self.joint, self.composite = spec.forward, spec.joint, spec.composite
+        self.kernel, self.gradients = spec.kernel, spec.gradients
+        self.params, self.defaults = spec.params, spec.defaults
+        self.variadic, self.broadcasts = spec.variadic, spec.broadcasts
+        self.byproducts = bool(spec.byproducts)
+        self.arity = -1 if spec.variadic else len(spec.inputs)
+        self.differentiable = list(spec.differentiable)
+        self.plans = {}
+
+    def __repr__(self):
+        return f"<op {self.__name__}>"
+
+    def __call__(self, *args, **kwargs):
+        if not kwargs and (self.variadic or len(args) == self.arity):
+            if self.arity == 2 and self.kernel is not None:
+                return binary(self, args[0], args[1])
+            if self.spec.required_params == 0:
+                return record(self, args, self.defaults, False)
+        inputs, params = self.spec.bind(args, kwargs)
+        return record(self, inputs, params, False)
+
+    def full(self, *args, **kwargs):
+        """Call the op; return (output, by-products...)."""
+        inputs, params = self.spec.bind(args, kwargs)
+        return record(self, inputs, params, True)
+
+    cdef Plan plan(self, object key, Py_ssize_t n):
+        """The plan for a bit mask (a tuple of bools beyond 30 inputs) of inputs that need one."""
+        cdef Plan plan = self.plans.get(key)
+        if plan is None:
+            needs = key if isinstance(key, tuple) else [bool(key >> i & 1) for i in range(n)]
+            plan = Plan()
+            plan.needs = tuple(needs)
+            plan.sources, plan.calls = self.spec.plan(plan.needs)
+            self.plans[key] = plan
+        return plan
+
+
+cdef object binary(Rule rule, object x, object y):
+    """Two operands: the short way when a kernel takes them as they are, else the general one."""
+    cdef object xa, ya, out = None
+    cdef Node xn = None, yn = None, node
+    cdef int mask = 0
+    cdef bint short = rule.kernel is not None and above.anomaly is None and not tape_segments
+    if isinstance(x, TensorBase):
+        xa, xn = (<TensorBase>x).data, (<TensorBase>x).node
+    elif type(x) is float or type(x) is int:
+        xa = x
+    else:
+        short, xa = False, x
+    if isinstance(y, TensorBase):
+        ya, yn = (<TensorBase>y).data, (<TensorBase>y).node
+    elif type(y) is float or type(y) is int:
+        ya = y
+    else:
+        short, ya = False, y
+    if short and (type(xa) is np_ndarray or type(ya) is np_ndarray):
+        if (xn is None or last_tracked <= xn.born) and (yn is None or last_tracked <= yn.born):
+            out = rule.kernel.call2(rule.kernel, xa, ya)
+    if out is None:
+        if not (isinstance(xa, OPERANDS) and isinstance(ya, OPERANDS)):
+            return NotImplemented
+        return record(rule, (x, y), rule.defaults, False)
+    if tape_recording and (xn is not None or yn is not None):
+        mask = (xn is not None) | (yn is not None) << 1
+        node = new_node(rule, rule.plan(mask, 2), out, (xn, yn))
+        node.kept = gather2(node.plan, xa, ya, out)
+        return wrap(out, node)
+    return wrap(out, None)
+
+
+np_ndarray = np.ndarray
+OPERANDS = (np.ndarray, np.generic, int, float, list, TensorBase)
+
+
+cdef Node new_node(Rule rule, Plan plan, object out, tuple parents):
+    cdef Node node = Node.__new__(Node)
+    node.stamp(out)
+    node.rule, node.plan, node.parents = rule, plan, parents
+    return node
+
+
+cdef tuple gather2(Plan plan, object x, object y, object out):
+    """What a binary op without constants keeps."""
+    cdef Py_ssize_t n = len(plan.sources), k
+    cdef tuple kept = PyTuple_New(n), source
+    cdef object value
+    for k in range(n):
+        source = <tuple>plan.sources[k]
+        if source[0] == INPUT:
+            value = x if source[1] == 0 else y
+        elif source[0] == OUT:
+            value = out
+        else:
+            value = np.shape(x if source[1] == 0 else y)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(kept, k, value)
+    return kept
+
+
+cdef object record(Rule rule, tuple inputs, tuple params, bint full):
+    """Run an op; write a node when a gradient flows to one of its inputs."""
+    cdef Py_ssize_t n = len(inputs), i
+    cdef list arrays = [], nodes = []
+    cdef bint tensors = False, needed = False
+    cdef Node node = None, parent
+    cdef Plan plan
+    cdef object x, made, out
+    cdef long long mask = 0
+    for i in range(n):
+        x = inputs[i]
+        parent = None
+        if isinstance(x, TensorBase):
+            tensors = True
+            if tape_recording and rule.differentiable[0 if rule.variadic else i]:
+                parent = (<TensorBase>x).node
+            if parent is not None:
+                needed = True
+                mask |= (<long long>1) << (i & 31)
+                if last_tracked > parent.born:
+                    check_view((<TensorBase>x).data, parent, rule)
+            x = (<TensorBase>x).data
+        arrays.append(x)
+        nodes.append(parent)
+    if not simple(arrays, rule.broadcasts):
+        arrays = rule.spec.admit(arrays)
+    made = run_forward(rule, arrays, params)
+    out = (<tuple>made)[0] if rule.byproducts else made
+    if not tensors:
+        return made if full and rule.byproducts else (out,) if full else out
+    if type(out) is not np_ndarray:
+        out = np.asarray(out)
+    if needed:
+        key = mask if n <= 30 else tuple([p is not None for p in nodes])
+        plan = rule.plan(key, n)
+        own_copies(inputs, arrays)
+        node = new_node(rule, plan, out, tuple(nodes))
+        node.kept = gather(plan, rule, arrays, params, out, made)
+        if tape_segments:
+            local.segments[len(local.segments) - 1].add(node)
+    if above.anomaly is not None:
+        above.anomaly.forward(rule, arrays, out, node)
+    t = wrap(out, node)
+    if full:
+        return (t, *made[1:]) if rule.byproducts else (t,)
+    return t
+
+
+cdef int check_view(object data, Node node, Rule rule) except -1:
+    if node.rule is not None and versions.tracked_since(data, node.born):
+        raise GraphError(
+            f"{rule.__name__}: this input shares memory with a Tensor that was changed in place "
+            f"after the input was made by {node.name}; make it again, or change a clone()"
+        )
+    return 0
+
+
+cdef bint simple(list arrays, bint broadcasts):
+    """Exact arrays of one floating dtype (and numbers, where the op broadcasts): the usual case."""
+    cdef int typenum = -1, t
+    for a in arrays:
+        if type(a) is np_ndarray:
+            t = cnp.PyArray_TYPE(<cnp.ndarray>a)
+            if t == cnp.NPY_FLOAT or t == cnp.NPY_DOUBLE:
+                if (typenum != -1 and t != typenum) or not cnp.PyArray_ISBEHAVED_RO(a):
+                    return False
+                typenum = t
+            elif t != cnp.NPY_INT64 and t != cnp.NPY_BOOL and t != cnp.NPY_UINT8:
+                return False
+        elif a is not None and not (broadcasts and (type(a) is float or type(a) is int)):
+            return False
+    return True
+
+
+cdef object run_forward(Rule rule, list arrays, tuple params):
+    cdef Py_ssize_t n = len(arrays), k = len(params), i
+    cdef PyObject *argv[MAX_ARGS]
+    cdef object out
+    if rule.kernel is not None and k == 0:
+        if n == 1 and rule.kernel.call1 != NULL and type(arrays[0]) is np_ndarray:
+            out = rule.kernel.call1(rule.kernel, arrays[0])
+            if out is not None:
+                return out
+        elif n == 2 and rule.kernel.call2 != NULL:
+            if type(arrays[0]) is np_ndarray or type(arrays[1]) is np_ndarray:
+                out = rule.kernel.call2(rule.kernel, arrays[0], arrays[1])
+                if out is not None:
+                    return out
+    if n + k > MAX_ARGS:
+        return rule.forward(*arrays, **dict(zip(rule.params, params)))
+    for i in range(n):
+        argv[i] = <PyObject *>arrays[i]
+    for i in range(k):
+        argv[n + i] = <PyObject *>params[i]
+    return PyObject_Vectorcall(rule.forward, argv, n, <PyObject *>rule.params if k else NULL)
+
+
+cdef int own_copies(tuple inputs, list arrays) except -1:
+    """A user's own array may change before backward: keep a copy of it, not the array."""
+    cdef Py_ssize_t i
+    for i in range(len(arrays)):
+        x = arrays[i]
+        if x is inputs[i] and type(x) is np_ndarray and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x):
+            arrays[i] = x.copy("K")
+    return 0
+
+
+cdef tuple gather(Plan plan, Rule rule, list arrays, tuple params, object out, object made):
+    """Just what the plan's sources name."""
+    cdef list kept = []
+    for kind, index in plan.sources:
+        if kind == OUT:
+            kept.append(out)
+        elif kind == PARAM:
+            kept.append(params[index])
+        elif kind == BYPRODUCT:
+            kept.append(made[1 + index])
+        elif rule.variadic:
+            kept.append(tuple([view_of(kind, a) for a in arrays]))
+        else:
+            kept.append(view_of(kind, arrays[index]))
+    return tuple(kept)
+
+
+cdef object view_of(int kind, object a):
+    if kind == INPUT:
+        return a
+    return np.shape(a) if kind == SHAPE else getattr(a, "dtype", None)
