@@ -1,0 +1,91 @@
+"""Design: every instruction set this CPU has, in its own process, under 1, 2, 3 and 5 threads.
+
+Within an instruction set the bits must not depend on the number of threads; between them
+the whole-number problems must agree exactly, with each other and with the twins.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minigrad._kernels import conv, dispatch, threads
+from tests.kernels.probe import THREADS
+from tests.layouts import same
+
+
+@functools.cache
+def probe(isa):
+    """The report of `tests.kernels.probe` under an instruction set; None if the CPU lacks it."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.kernels.probe"],
+        env={**os.environ, "MINIGRAD_ISA": isa},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    if "this CPU does not have" in run.stderr:
+        return None
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def available():
+    return [isa for isa in dispatch.isas() if probe(isa)]
+
+
+@pytest.mark.parametrize("isa", dispatch.isas())
+def test_whole_number_problems_equal_their_twins(isa):
+    report = probe(isa)
+    if report is None:
+        pytest.skip(f"this CPU has no {isa}")
+    assert report["isa"] == isa
+    assert not report["wrong"]
+    assert len(report["exact"]) >= 2 * 8 * len(THREADS)
+
+
+@pytest.mark.parametrize("isa", dispatch.isas())
+def test_bits_do_not_depend_on_the_number_of_threads(isa):
+    report = probe(isa)
+    if report is None:
+        pytest.skip(f"this CPU has no {isa}")
+    differ = {name: d for name, d in report["digests"].items() if len(set(d)) > 1}
+    assert not differ, sorted(differ)
+    assert len(report["digests"]) >= 30
+
+
+def test_instruction_sets_agree_on_whole_numbers():
+    reports = [probe(isa) for isa in available()]
+    assert reports
+    for name in set(reports[0]["exact"]):
+        assert len({report["digests"][name][0] for report in reports}) == 1, name
+
+
+def test_an_unknown_instruction_set_is_refused_at_import():
+    run = subprocess.run(
+        [sys.executable, "-c", "import minigrad._kernels.dispatch"],
+        env={**os.environ, "MINIGRAD_ISA": "abacus"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1 and "abacus" in run.stderr and "sse2" in run.stderr
+
+
+def test_repeated_runs_give_the_same_bits():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 17, 30, 31)), rng.standard_normal((33, 17, 3, 3))
+    kw = dict(stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
+    gy = rng.standard_normal((4, 33, 30, 31))
+    before = threads.get_num_threads()
+    results = []
+    try:
+        for count in THREADS * 5:
+            threads.set_num_threads(count)
+            results.append(conv.conv2d_grad_w(gy, x, w_shape=w.shape, **kw))
+    finally:
+        threads.set_num_threads(before)
+    assert all(same(results[0], other) for other in results[1:])
