@@ -1,6 +1,9 @@
 # The table of kernels for a dtype, for every other kernel module (see src/simd/table.h).
 from libc.stdint cimport intptr_t
 
+from minigrad._kernels.conv cimport conv_forward_kernels, conv_grad_w_kernels
+from minigrad._kernels.gemm cimport gemm_kernels
+
 cdef extern from "table.h" nogil:
     ctypedef struct calibrate_kernels:
         double (*fma_chains)(long rounds, double *sink) noexcept nogil
@@ -43,6 +46,9 @@ cdef extern from "table.h" nogil:
         int lanes
         const calibrate_kernels *calibrate
         const elementwise_kernels *elementwise
+        const gemm_kernels *gemm
+        const conv_forward_kernels *conv_forward
+        const conv_grad_w_kernels *conv_grad_w
         const optim_kernels *optim
         const pooling_kernels *pooling
 

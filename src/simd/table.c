@@ -6,7 +6,10 @@
 #define TEXT(x) TEXT2(x)
 
 extern const calibrate_kernels NAME(calibrate_kernels);
+extern const conv_forward_kernels NAME(conv_forward_kernels);
+extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
+extern const gemm_kernels NAME(gemm_kernels);
 extern const optim_kernels NAME(optim_kernels);
 extern const pooling_kernels NAME(pooling_kernels);
 
@@ -15,7 +18,10 @@ const kernel_table NAME(kernel_table) = {
     .isa = TEXT(ISA),
     .lanes = VL,
     .calibrate = &NAME(calibrate_kernels),
+    .conv_forward = &NAME(conv_forward_kernels),
+    .conv_grad_w = &NAME(conv_grad_w_kernels),
     .elementwise = &NAME(elementwise_kernels),
+    .gemm = &NAME(gemm_kernels),
     .optim = &NAME(optim_kernels),
     .pooling = &NAME(pooling_kernels),
 };

@@ -8,7 +8,9 @@
 #define MINIGRAD_TABLE_H
 
 #include "calibrate.h"
+#include "conv.h"
 #include "elementwise.h"
+#include "gemm.h"
 #include "optim.h"
 #include "pooling.h"
 
@@ -17,6 +19,9 @@ typedef struct {
     int lanes;                               /* VL: reals in a vector */
     const calibrate_kernels *calibrate;
     const elementwise_kernels *elementwise;
+    const gemm_kernels *gemm;
+    const conv_forward_kernels *conv_forward;
+    const conv_grad_w_kernels *conv_grad_w;
     const optim_kernels *optim;
     const pooling_kernels *pooling;
 } kernel_table;

@@ -1,0 +1,54 @@
+# The plans and kernels of convolution: src/simd/conv.h explains every field.
+cdef extern from "conv.h" nogil:
+    ctypedef struct conv_axis:
+        Py_ssize_t size, count, step, taps, first
+        const Py_ssize_t *tap
+        Py_ssize_t block, blocks, slots, slot_step
+        int dense
+
+    ctypedef struct conv_band:
+        const void *src
+        Py_ssize_t images, channels
+        conv_axis h
+        conv_axis w
+        Py_ssize_t group_channels, chunk, chunks, c_mul, c_div, image_block, image_blocks
+        const Py_ssize_t *tap_at
+        Py_ssize_t band_size, band_pixels
+
+    ctypedef struct conv_output:
+        void *data
+        Py_ssize_t height, width, channels, h0, h_step, w0, w_step
+
+    ctypedef struct conv_forward_plan:
+        # `in` is a keyword here
+        conv_band band "in"
+        conv_output out
+        Py_ssize_t groups, group_outputs, out_block, out_blocks
+        const void *weights
+        Py_ssize_t w_group, w_out, w_in
+        const Py_ssize_t *w_tap
+        void *packed
+        Py_ssize_t panels
+        const void *bias
+        int relu
+
+    ctypedef struct conv_grad_w_plan:
+        conv_band band "in"
+        const void *gy
+        Py_ssize_t groups, group_outputs, out_block, out_blocks, out_pitch, parts
+        void *partial
+        void *grad_w
+
+    ctypedef struct conv_forward_kernels:
+        Py_ssize_t (*pack_tasks)(const conv_forward_plan *p) noexcept nogil
+        void (*pack_task)(const conv_forward_plan *p, Py_ssize_t task) noexcept nogil
+        Py_ssize_t (*tasks)(const conv_forward_plan *p) noexcept nogil
+        Py_ssize_t (*scratch)(const conv_forward_plan *p) noexcept nogil
+        void (*task)(const conv_forward_plan *p, Py_ssize_t task, void *scratch) noexcept nogil
+
+    ctypedef struct conv_grad_w_kernels:
+        Py_ssize_t (*tasks)(const conv_grad_w_plan *p) noexcept nogil
+        Py_ssize_t (*scratch)(const conv_grad_w_plan *p) noexcept nogil
+        void (*task)(const conv_grad_w_plan *p, Py_ssize_t task, void *scratch) noexcept nogil
+        Py_ssize_t (*merge_tasks)(const conv_grad_w_plan *p) noexcept nogil
+        void (*merge_task)(const conv_grad_w_plan *p, Py_ssize_t task) noexcept nogil

@@ -1,0 +1,20 @@
+# What gemm and conv demand of the arrays that they are given (see src/kernels/operands.pyx).
+from numpy cimport ndarray
+
+# `a` as an aligned, native float32 or float64 array of rank nd. typenum: the type it must have, or
+# -1 for either. Raises DTypeError or ShapeError with the names `op` and `name`.
+cdef ndarray floats(str op, str name, object a, int nd, int typenum)
+
+# The same values in C order; in channels-last order (rank 4). `a` itself if it is so already.
+cdef ndarray c_order(ndarray a)
+cdef ndarray channels_last(ndarray a)
+
+# A new array of channels-last zeros.
+cdef ndarray zeros(int nd, const Py_ssize_t *dims, int typenum, bint last)
+
+# The argument `value` as `count` sizes of at least `least`; ShapeError where 64 bits do not hold it.
+cdef int sizes(str op, str name, object value, int count, Py_ssize_t least, Py_ssize_t *out) except -1
+
+# x + y and x * y, or ShapeError.
+cdef Py_ssize_t plus(str op, Py_ssize_t x, Py_ssize_t y) except? -1
+cdef Py_ssize_t times(str op, Py_ssize_t x, Py_ssize_t y) except? -1

@@ -1,0 +1,251 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Matrix products: matmul, bmm, linear.
+
+Design. `multiply` is all of it: C = A B + bias for a batch of matrices of any strides. It chooses
+the blocks from the shapes alone, packs B by panels (in parallel), then deals out blocks of C. When
+packing B^T's side is dearer (a wide weight, a small batch), it computes C^T = B^T A^T instead: only
+strides change places. What a block does is in `src/simd/gemm.c`; the picture is in `gemm.h`.
+
+Results are the same bits for any number of threads, any layout of A and B, and either side packed:
+an element of C is one chain of multiply-adds in the order of k.
+
+Not here: vectors and broadcasting (`minigrad/ops/linear.py`), gradients (they are products again).
+"""
+from minigrad.errors import ShapeError
+
+cimport numpy as cnp
+from cython.parallel cimport prange, threadid
+from numpy cimport ndarray
+
+from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.memory cimport empty, scratch, scratch_free
+from minigrad._kernels.operands cimport c_order, floats, times
+from minigrad._kernels.threads cimport check_signals, team
+
+cnp.import_array()
+
+cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 beside 6 rows of A
+cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
+cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
+cdef double SLICE = 4e9                # flop between two looks for Ctrl-C, about 0.1 s
+
+
+cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
+    """How many parts of `part` cover size."""
+    return (size + part - 1) // part
+
+
+cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most, Py_ssize_t unit) noexcept nogil:
+    """A part of about equal size to its siblings, at most `most`, a multiple of unit."""
+    cdef Py_ssize_t count = max(1, parts(size, most))
+    return max(unit, parts(parts(size, count), unit) * unit)
+
+
+# --- blocks ------------------------------------------------------------------------------------
+
+cdef void transpose(gemm_plan *p) noexcept nogil:
+    """C = A B  ->  C^T = B^T A^T."""
+    p.a, p.b = p.b, p.a
+    p.m, p.n = p.n, p.m
+    p.a_batch, p.b_batch = p.b_batch, p.a_batch
+    p.a_row, p.b_col = p.b_col, p.a_row
+    p.a_col, p.b_row = p.b_row, p.a_col
+    p.c_row, p.c_col = p.c_col, p.c_row
+    p.bias_by_rows = True
+
+
+cdef double cost(double m, double n, double k, bint b_by_rows, bint c_by_rows,
+                 int lanes) noexcept nogil:
+    """Cycles, roughly: the tiles, packing B (a copy, or a transposition), storing C."""
+    cdef double vectors = (n + lanes - 1) // lanes, rows = (m + 5) // 6 * 6
+    return k * rows * vectors * 0.5 + k * n * (0.25 if b_by_rows else 1.0) + m * n * (
+        0.1 if c_by_rows else 2.0)
+
+
+cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels) noexcept nogil:
+    """Block sizes and how A is read, from the shapes alone."""
+    cdef int mr = kernels.mr, nr = kernels.nr
+    cdef double flop = 2.0 * p.m * p.n * p.k
+    cdef Py_ssize_t columns
+    if cost(p.n, p.m, p.k, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
+            p.m, p.n, p.k, p.b_col == 1, p.c_col == 1, nr // 2):
+        transpose(p)
+    p.k_block = even(p.k, DEPTH, 1)
+    p.k_blocks = parts(p.k, p.k_block)
+    p.m_block = even(p.m, ROWS, mr)
+    p.panels = parts(p.n, nr)
+    columns = p.panels
+    if flop * p.batch > 3e6:
+        while columns > 4 and parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS:
+            columns = parts(columns, 2)
+        while p.m_block > 4 * mr and (
+                parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS):
+            p.m_block = parts(parts(p.m_block, 2), mr) * mr
+    p.m_blocks = parts(p.m, p.m_block)
+    p.n_block = columns * nr
+    p.n_blocks = parts(p.n, p.n_block)
+    p.a_pitch = p.k_block + nr
+    p.pack_a = A_AS_IT_IS
+    if columns >= 8 and p.m >= mr:
+        p.pack_a = A_BY_ROWS if p.a_col == 1 else A_BY_COLUMNS
+
+
+cdef void fill_offsets(const gemm_plan *p, int mr, Py_ssize_t *row_at, Py_ssize_t *col_at,
+                       Py_ssize_t *c_at) noexcept nogil:
+    """Where rows and columns of A, and rows of C, lie from the start of their block."""
+    cdef Py_ssize_t i, k
+    for i in range(p.m_block):
+        c_at[i] = i * p.c_row
+        if p.pack_a == A_AS_IT_IS:
+            row_at[i] = i * p.a_row
+        elif p.pack_a == A_BY_ROWS:
+            row_at[i] = i * p.a_pitch
+        else:
+            row_at[i] = i // mr * mr * p.k_block + i % mr
+    for k in range(p.k_block):
+        col_at[k] = k * (p.a_col if p.pack_a == A_AS_IT_IS else 1 if p.pack_a == A_BY_ROWS else mr)
+
+
+# --- running -----------------------------------------------------------------------------------
+
+cdef int run(const gemm_plan *p, const gemm_kernels *kernels, char *rooms, Py_ssize_t room,
+             int threads) except -1:
+    """Pack B, then compute the blocks of C; `rooms` holds `room` bytes for each thread."""
+    cdef Py_ssize_t packs = p.panels * p.k_blocks * (p.batch if p.packed_batch else 1)
+    cdef Py_ssize_t tasks = p.m_blocks * p.n_blocks * p.batch, t, start, stop
+    cdef double flop = 2.0 * p.m * p.n * p.k * p.batch / tasks
+    cdef Py_ssize_t step = max(1, <Py_ssize_t>(SLICE * threads / flop))
+    if threads == 1 and tasks <= step:
+        with nogil:
+            for t in range(packs):
+                kernels.pack_task(p, t)
+            for t in range(tasks):
+                kernels.task(p, t, rooms)
+        return 0
+    for t in prange(packs, nogil=True, num_threads=threads, schedule="dynamic", chunksize=4):
+        kernels.pack_task(p, t)
+    for start in range(0, tasks, step):
+        stop = min(tasks, start + step)
+        for t in prange(start, stop, nogil=True, num_threads=threads, schedule="dynamic",
+                        chunksize=1):
+            kernels.task(p, t, rooms + threadid() * room)
+        check_signals()
+    return 0
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+    return (size + 127) // 64 * 64
+
+
+cdef int multiply(gemm_plan *p, int typenum) except -1:
+    """C = A B + bias. All fields up to c_col, bias and relu are set; no size is 0."""
+    cdef const gemm_kernels *kernels = table_for(typenum).gemm
+    cdef Py_ssize_t item = 4 if typenum == cnp.NPY_FLOAT else 8
+    cdef Py_ssize_t offsets, packed, room = 0
+    cdef char *memory
+    cdef int threads
+    choose_blocks(p, kernels)
+    threads = team(2.0 * p.batch * p.m * p.n * p.k)
+    p.packed_batch = p.k_blocks * p.panels * p.k_block * kernels.nr
+    packed = times("matmul", p.packed_batch, item)
+    if p.b_batch:
+        packed = times("matmul", packed, p.batch)
+    else:
+        p.packed_batch = 0
+    packed = padded(packed)
+    if p.pack_a != A_AS_IT_IS:
+        room = padded((p.m_block + kernels.mr) * p.a_pitch * item)
+    offsets = padded((2 * p.m_block + p.k_block) * sizeof(Py_ssize_t))
+    memory = <char *>scratch(packed + offsets + room * threads)
+    try:
+        p.packed = memory
+        p.row_at = <Py_ssize_t *>(memory + packed)
+        p.c_at = p.row_at + p.m_block
+        p.col_at = p.c_at + p.m_block
+        fill_offsets(p, kernels.mr, <Py_ssize_t *>p.row_at, <Py_ssize_t *>p.col_at,
+                     <Py_ssize_t *>p.c_at)
+        run(p, kernels, memory + packed + offsets, room, threads)
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+# --- from Python -------------------------------------------------------------------------------
+
+cdef object product(str op, ndarray a, ndarray b, ndarray bias, bint relu, int nd):
+    """a (.., M, K) b (.., K, N) + bias (N,) as a new array in C order; ranks are checked."""
+    cdef gemm_plan p
+    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(a), dims[3]
+    cdef int i = nd - 2, typenum = cnp.PyArray_TYPE(a)
+    cdef ndarray c
+    p.batch = dims[0] = cnp.PyArray_DIM(a, 0) if nd == 3 else 1
+    p.m, p.k, p.n = cnp.PyArray_DIM(a, i), cnp.PyArray_DIM(a, i + 1), cnp.PyArray_DIM(b, i + 1)
+    dims[i], dims[i + 1] = p.m, p.n
+    c = empty(nd, dims, typenum, False)
+    if not p.batch or not p.m or not p.n:
+        return c
+    if not p.k:
+        (<object>c)[...] = 0 if bias is None else bias
+        return (<object>c).clip(0, None) if relu else c
+    p.a_batch = cnp.PyArray_STRIDE(a, 0) // item if nd == 3 else 0
+    p.b_batch = cnp.PyArray_STRIDE(b, 0) // item if nd == 3 else 0
+    p.a_row, p.a_col = cnp.PyArray_STRIDE(a, i) // item, cnp.PyArray_STRIDE(a, i + 1) // item
+    p.b_row, p.b_col = cnp.PyArray_STRIDE(b, i) // item, cnp.PyArray_STRIDE(b, i + 1) // item
+    p.c_batch, p.c_row, p.c_col = p.m * p.n, p.n, 1
+    p.a, p.b, p.c = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_DATA(c)
+    p.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
+    p.relu = relu
+    p.bias_by_rows = False
+    multiply(&p, typenum)
+    return c
+
+
+def matmul(a, b):
+    """c = a b.
+
+    Shapes  a: (M, K); b: (K, N); c: (M, N), C order. Any strides
+    Raises  ShapeError, DTypeError (float32 or float64, both the same)
+    Source  Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008
+    """
+    cdef ndarray left = floats("matmul", "a", a, 2, -1)
+    cdef ndarray right = floats("matmul", "b", b, 2, cnp.PyArray_TYPE(left))
+    if cnp.PyArray_DIM(left, 1) != cnp.PyArray_DIM(right, 0):
+        raise ShapeError(f"matmul: a has {left.shape[1]} columns, b has {right.shape[0]} rows "
+                         f"(a {(<object>left).shape}, b {(<object>right).shape})")
+    return product("matmul", left, right, None, False, 2)
+
+
+def bmm(a, b):
+    """c_i = a_i b_i for every i of a batch.
+
+    Shapes  a: (B, M, K); b: (B, K, N); c: (B, M, N), C order. Any strides; a stride of 0 along B
+            is one matrix for all, and is packed once
+    Raises  ShapeError, DTypeError
+    """
+    cdef ndarray left = floats("bmm", "a", a, 3, -1)
+    cdef ndarray right = floats("bmm", "b", b, 3, cnp.PyArray_TYPE(left))
+    if (cnp.PyArray_DIM(left, 0) != cnp.PyArray_DIM(right, 0)
+            or cnp.PyArray_DIM(left, 2) != cnp.PyArray_DIM(right, 1)):
+        raise ShapeError(f"bmm: shapes {(<object>left).shape} and {(<object>right).shape} do not "
+                         f"fit; expected (B, M, K) and (B, K, N)")
+    return product("bmm", left, right, None, False, 3)
+
+
+def linear(x, w, b=None, *, relu=False):
+    """y = x w^T + b, then max(0, y) if `relu`.
+
+    Shapes  x: (N, I); w: (O, I); b: (O,) or None; y: (N, O), C order. Any strides
+    Raises  ShapeError, DTypeError
+    """
+    cdef ndarray rows = floats("linear", "x", x, 2, -1)
+    cdef ndarray weight = floats("linear", "w", w, 2, cnp.PyArray_TYPE(rows))
+    cdef ndarray bias = None
+    if cnp.PyArray_DIM(rows, 1) != cnp.PyArray_DIM(weight, 1):
+        raise ShapeError(f"linear: x has {rows.shape[1]} features, w expects {weight.shape[1]} "
+                         f"(x {(<object>rows).shape}, w {(<object>weight).shape})")
+    if b is not None:
+        bias = c_order(floats("linear", "b", b, 1, cnp.PyArray_TYPE(rows)))
+        if cnp.PyArray_DIM(bias, 0) != cnp.PyArray_DIM(weight, 0):
+            raise ShapeError(f"linear: b has shape {(<object>bias).shape}, expected "
+                             f"({weight.shape[0]},)")
+    return product("linear", rows, cnp.PyArray_Transpose(weight, NULL), bias, relu, 2)

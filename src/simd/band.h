@@ -1,0 +1,153 @@
+/* band.h: cutting a band out of a channels-last array, and the offsets of its pixels (conv.h).
+ *
+ * Design: one task holds one band at a time, small enough for the second-level cache.  Copying costs
+ * a load and a store per vector and is paid back R * S times; it also puts all zeros of the padding
+ * in place and makes the distance between pixels `chunk`, which keeps 512-channel arrays from
+ * falling into the same few cache sets.
+ */
+#ifndef MINIGRAD_BAND_H
+#define MINIGRAD_BAND_H
+
+#include <string.h>
+
+#include "conv.h"
+#include "vec.h"
+
+/* The part of the output that one band computes. */
+typedef struct {
+    intptr_t n0, i0, j0, images, rows, cols;
+} band_range;
+
+INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
+
+/* Band `index` of image_blocks x h.blocks x w.blocks. */
+static band_range band_at(const conv_band *b, intptr_t index) {
+    band_range r;
+    r.j0 = index % b->w.blocks * b->w.block;
+    index /= b->w.blocks;
+    r.i0 = index % b->h.blocks * b->h.block;
+    r.n0 = index / b->h.blocks * b->image_block;
+    r.images = least(b->image_block, b->images - r.n0);
+    r.rows = least(b->h.block, b->h.count - r.i0);
+    r.cols = least(b->w.block, b->w.count - r.j0);
+    return r;
+}
+
+INLINE intptr_t band_count(const conv_band *b) {
+    return b->image_blocks * b->h.blocks * b->w.blocks;
+}
+
+/* The source row that a slot of a band from output o0 on holds; outside 0..size-1: zeros. */
+INLINE intptr_t slot_source(const conv_axis *x, intptr_t o0, intptr_t slot) {
+    if (x->dense) return o0 * x->step + x->first + slot;
+    const intptr_t o = o0 + slot % x->block;
+    return o < x->count ? o * x->step + x->tap[slot / x->block] : -1;
+}
+
+/* Slots that a band of `outputs` needs. */
+INLINE intptr_t slots_used(const conv_axis *x, intptr_t outputs) {
+    return x->dense ? x->slots - (x->block - outputs) * x->step : x->slots;
+}
+
+/* One pixel: channels c0.. of src, zeros past the group's last. */
+static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_t valid,
+                       real *out) {
+    intptr_t c = 0;
+    if (b->c_mul == 1 && b->c_div == 1) {
+        for (src += c0; c + VL <= valid; c += VL) vstore(out + c, vload(src + c));
+        for (; c < valid; c++) out[c] = src[c];
+    } else {
+        for (; c < valid; c++) out[c] = src[(c0 + c) * b->c_mul / b->c_div];
+    }
+    for (; c < b->chunk; c++) out[c] = 0;
+}
+
+/* One row of a band: `used` pixels of the source row src (w.size, channels). */
+static void copy_row(const conv_band *b, const real *src, intptr_t j0, intptr_t used, intptr_t c0,
+                     intptr_t valid, real *out) {
+    const conv_axis *w = &b->w;
+    const size_t pixel = (size_t)b->chunk * sizeof(real);
+    intptr_t q = 0;
+    if (w->dense && valid == b->channels && valid == b->chunk && b->c_div == 1) {
+        const intptr_t start = slot_source(w, j0, 0);
+        const intptr_t left = start >= 0 ? 0 : least(-start, used);
+        const intptr_t end = least(used, w->size - start); /* may be < left: all zeros */
+        memset(out, 0, (size_t)left * pixel);
+        if (end > left)
+            memcpy(out + left * b->chunk, src + (start + left) * b->channels,
+                   (size_t)(end - left) * pixel);
+        q = end > left ? end : left;
+        memset(out + q * b->chunk, 0, (size_t)(used - q) * pixel);
+        return;
+    }
+    for (; q < used; q++) {
+        const intptr_t at = slot_source(w, j0, q);
+        if (at >= 0 && at < w->size)
+            copy_pixel(b, src + at * b->channels, c0, valid, out + q * b->chunk);
+        else
+            memset(out + q * b->chunk, 0, pixel);
+    }
+}
+
+/* The band of range r: channels c0 .. c0 + chunk of the array (valid of them exist; c_add shifts
+ * the source channel), into out (images, h.slots, w.slots, chunk). */
+static void copy_band(const conv_band *b, const band_range *r, intptr_t c0, intptr_t valid,
+                      intptr_t c_add, real *out) {
+    const intptr_t row = b->w.slots * b->chunk;
+    const intptr_t rows = slots_used(&b->h, r->rows), used = slots_used(&b->w, r->cols);
+    for (intptr_t n = 0; n < r->images; n++, out += b->h.slots * row) {
+        const real *image =
+            (const real *)b->src + (r->n0 + n) * b->h.size * b->w.size * b->channels + c_add;
+        for (intptr_t slot = 0; slot < rows; slot++) {
+            const intptr_t at = slot_source(&b->h, r->i0, slot);
+            if (at >= 0 && at < b->h.size)
+                copy_row(b, image + at * b->w.size * b->channels, r->j0, used, c0, valid,
+                         out + slot * row);
+            else
+                memset(out + slot * row, 0, (size_t)(used * b->chunk) * sizeof(real));
+        }
+    }
+}
+
+/* The operand A of range r, `chunk` channels from c0 on: copied to `room`, or src itself. */
+static const real *band_operand(const conv_band *b, const band_range *r, intptr_t c0,
+                                intptr_t valid, real *room) {
+    if (b->band_size) {
+        copy_band(b, r, c0, valid, 0, room);
+        return room;
+    }
+    const intptr_t row = r->n0 * b->h.size + r->i0 * b->h.step;
+    return (const real *)b->src + (row * b->w.size + r->j0 * b->w.step) * b->channels + c0;
+}
+
+/* at[p] = offset of output p = (n, i, j) of a range, given the offsets from one to the next. */
+static intptr_t pixel_offsets(const band_range *r, intptr_t n_step, intptr_t i_step,
+                              intptr_t j_step, intptr_t *at) {
+    intptr_t p = 0;
+    for (intptr_t n = 0; n < r->images; n++)
+        for (intptr_t i = 0; i < r->rows; i++) {
+            const intptr_t row = n * n_step + i * i_step;
+            for (intptr_t j = 0; j < r->cols; j++) at[p++] = row + j * j_step;
+        }
+    return p;
+}
+
+/* Offsets of the outputs of a range in the operand A; returns their number. */
+static intptr_t operand_offsets(const conv_band *b, const band_range *r, intptr_t *at) {
+    if (b->band_size) {
+        const intptr_t row = b->w.slots * b->chunk;
+        return pixel_offsets(r, b->h.slots * row, b->h.slot_step * row,
+                             b->w.slot_step * b->chunk, at);
+    }
+    const intptr_t row = b->w.size * b->channels;
+    return pixel_offsets(r, b->h.size * row, b->h.step * row, b->w.step * b->channels, at);
+}
+
+/* Scratch of one thread, carved into aligned pieces. */
+INLINE intptr_t rounded(intptr_t bytes) { return (bytes + 127) & ~(intptr_t)63; }
+INLINE intptr_t band_bytes(const conv_band *b) {
+    return rounded(b->band_size * (intptr_t)sizeof(real));
+}
+INLINE intptr_t offsets_bytes(intptr_t count) { return rounded(count * (intptr_t)sizeof(intptr_t)); }
+
+#endif

@@ -1,0 +1,103 @@
+/* conv.h: what one convolution is, to the kernels: its two axes, its bands and its task grid.
+ *
+ * Design: all arrays are channels-last: x (N, H, W, C), y (N, P, Q, K).  Outputs are cut into bands
+ * (some images x some rows x some columns).  A task copies the inputs that its band needs, `chunk`
+ * channels of them, with zeros where the padding is, and multiplies (gemm.h):
+ *
+ *      band (slots of H, slots of W, chunk)     forward  Y[p][k]  += A[p][t] W[t][k]
+ *      +-----------------+                      grad_w   gW[t][k] += A[p][t] gY[p][k]
+ *      | 0 0 0 0 0 0 0 0 |                      grad_x   forward on gY, once for every phase of
+ *      | 0 +-------+ . . | pixel p = (n, i, j)           the stride, with the taps of that phase
+ *      | 0 | R x S | . . | tap   t = (r, s, c)
+ *      | 0 +-------+ . . | A[p][t] = band[pixel_at[p] + tap_at[t]]
+ *      +-----------------+
+ *
+ * The im2row matrix A is never made: it is two tables of offsets.  Transposing it, for grad_w, is
+ * exchanging the tables.  Where there is no padding the band is not copied either: x itself serves.
+ *
+ * Absent on purpose: threads (Cython deals out the tasks), allocation, and any knowledge of how
+ * many threads there are.  The grid is made from shapes alone (src/kernels/conv_plan.pyx).
+ */
+#ifndef MINIGRAD_CONV_H
+#define MINIGRAD_CONV_H
+
+#include <stdint.h>
+
+/* One spatial axis.  Output o meets source o * step + tap[r] at tap r; outside 0..size-1 are zeros.
+ * A band of `block` outputs keeps `slots` source rows: either all from the first to the last one
+ * (dense: slot = o * step + tap[r] - first), or, where strides and dilations leave wide gaps, one
+ * for every pair of tap and output (slot = r * block + o). */
+typedef struct {
+    intptr_t size, count;            /* source rows; outputs */
+    intptr_t step, taps, first;      /* first: the smallest tap */
+    const intptr_t *tap;             /* (taps,) */
+    intptr_t block, blocks;          /* outputs in a band; bands along this axis */
+    intptr_t slots, slot_step;       /* slot_step: slots from one output to the next */
+    int dense;
+} conv_axis;
+
+/* Source, bands and offsets: what the passes share.  A band's channel j is channel
+ * (c0 + j) * c_mul / c_div + c_add of src, where c0 is the first channel of its chunk. */
+typedef struct {
+    const void *src;                 /* (N, h.size, w.size, channels) */
+    intptr_t images, channels;
+    conv_axis h, w;
+    intptr_t group_channels;         /* band channels of one group */
+    intptr_t chunk, chunks;          /* channels in a band; chunks in a group */
+    intptr_t c_mul, c_div;           /* 1 and 1 but for depthwise convolution */
+    intptr_t image_block, image_blocks;
+    const intptr_t *tap_at;          /* (h.taps * w.taps * chunk,): offsets from a pixel */
+    intptr_t band_size;              /* elements; 0: no padding, the tables address src itself */
+    intptr_t band_pixels;            /* outputs in a full band */
+} conv_band;
+
+/* Where outputs go: (i, j) of image n is stored at (n, h0 + i h_step, w0 + j w_step). */
+typedef struct {
+    void *data;                      /* (N, height, width, channels) */
+    intptr_t height, width, channels;
+    intptr_t h0, h_step, w0, w_step;
+} conv_output;
+
+/* Y = A W: conv2d (src = x), and every phase of conv2d_grad_x (src = gy). */
+typedef struct {
+    conv_band in;
+    conv_output out;
+    intptr_t groups, group_outputs;
+    intptr_t out_block, out_blocks;  /* output channels in a task; tasks along them */
+    const void *weights;             /* element (group, out, in, tap) by strides and offsets */
+    intptr_t w_group, w_out, w_in;
+    const intptr_t *w_tap;           /* (h.taps * w.taps,) */
+    void *packed;                    /* [group][chunk][panel][tap, channel][NR] */
+    intptr_t panels;                 /* panels of NR outputs in a group */
+    const void *bias;                /* groups * group_outputs values, or NULL */
+    int relu;
+} conv_forward_plan;
+
+/* gW = A^T gY.  Part s of `parts` sums its own share of the bands; merged in the order of s. */
+typedef struct {
+    conv_band in;
+    const void *gy;                  /* (N, h.count, w.count, groups * group_outputs) */
+    intptr_t groups, group_outputs;
+    intptr_t out_block, out_blocks, out_pitch;
+    intptr_t parts;
+    void *partial;                   /* [group][chunk][out block][part][tap, channel][out_pitch] */
+    void *grad_w;                    /* (K, C/groups, R, S) */
+} conv_grad_w_plan;
+
+typedef struct {
+    intptr_t (*pack_tasks)(const conv_forward_plan *p);
+    void (*pack_task)(const conv_forward_plan *p, intptr_t task);
+    intptr_t (*tasks)(const conv_forward_plan *p);
+    intptr_t (*scratch)(const conv_forward_plan *p); /* bytes for one thread */
+    void (*task)(const conv_forward_plan *p, intptr_t task, void *scratch);
+} conv_forward_kernels;
+
+typedef struct {
+    intptr_t (*tasks)(const conv_grad_w_plan *p);
+    intptr_t (*scratch)(const conv_grad_w_plan *p);
+    void (*task)(const conv_grad_w_plan *p, intptr_t task, void *scratch);
+    intptr_t (*merge_tasks)(const conv_grad_w_plan *p);
+    void (*merge_task)(const conv_grad_w_plan *p, intptr_t task);
+} conv_grad_w_kernels;
+
+#endif

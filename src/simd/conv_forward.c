@@ -1,0 +1,97 @@
+/* conv_forward.c: Y = A W, the convolution that is conv2d and every phase of conv2d_grad_x.
+ *
+ * Design: weights are packed once per call, by panels of NR output channels, in the order in which a
+ * tile meets them.  Then one task is one band of outputs times one block of output channels:
+ *
+ *     for chunk of input channels            band copied, small enough for L2
+ *         for panel of NR outputs            its weights stay in L1: R * S * chunk rows
+ *             for tile of 6 pixels           6 x NR outputs in registers over all taps
+ *
+ * Y is read and written once per chunk.  See conv.h for the band, block.h for the two inner loops.
+ */
+#include "block.h"
+#include "band.h"
+
+INLINE intptr_t depth_of(const conv_forward_plan *p) {
+    return p->in.h.taps * p->in.w.taps * p->in.chunk;
+}
+
+static intptr_t pack_tasks(const conv_forward_plan *p) {
+    return p->groups * p->in.chunks * p->panels;
+}
+
+/* One panel of weights: out[tap, channel][lane], zeros past the last output and channel. */
+static void pack_task(const conv_forward_plan *p, intptr_t task) {
+    const intptr_t panel = task % p->panels, chunk = task / p->panels % p->in.chunks;
+    const intptr_t group = task / p->panels / p->in.chunks;
+    const intptr_t taps = p->in.h.taps * p->in.w.taps, c0 = chunk * p->in.chunk;
+    const intptr_t lanes = least(NR, p->group_outputs - panel * NR);
+    const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
+    const real *w = (const real *)p->weights + group * p->w_group + panel * NR * p->w_out +
+                    c0 * p->w_in;
+    real *out = (real *)p->packed + task * depth_of(p) * NR;
+    if (lanes < NR || channels < p->in.chunk)
+        memset(out, 0, (size_t)(depth_of(p) * NR) * sizeof(real));
+    for (intptr_t k = 0; k < lanes; k++)
+        for (intptr_t c = 0; c < channels; c++) {
+            const real *from = w + k * p->w_out + c * p->w_in;
+            for (intptr_t t = 0; t < taps; t++)
+                out[(t * p->in.chunk + c) * NR + k] = from[p->w_tap[t]];
+        }
+}
+
+static intptr_t tasks(const conv_forward_plan *p) {
+    return p->groups * band_count(&p->in) * p->out_blocks;
+}
+
+static intptr_t scratch_bytes(const conv_forward_plan *p) {
+    return band_bytes(&p->in) + 2 * offsets_bytes(p->in.band_pixels);
+}
+
+/* Where the outputs of range r start in dst; their offsets from there in `at`. */
+static real *output_offsets(const conv_output *o, const band_range *r, intptr_t *at) {
+    const intptr_t row = o->width * o->channels;
+    pixel_offsets(r, o->height * row, o->h_step * row, o->w_step * o->channels, at);
+    return (real *)o->data + (r->n0 * o->height + o->h0 + r->i0 * o->h_step) * row +
+           (o->w0 + r->j0 * o->w_step) * o->channels;
+}
+
+static void task(const conv_forward_plan *p, intptr_t index, void *scratch) {
+    const unsigned mode = fp_enter();
+    const intptr_t out_block = index % p->out_blocks, band = index / p->out_blocks;
+    const intptr_t group = band / band_count(&p->in), depth = depth_of(p);
+    const band_range r = band_at(&p->in, band % band_count(&p->in));
+    char *room = scratch;
+    intptr_t *pixel_at = (intptr_t *)(room + band_bytes(&p->in));
+    intptr_t *out_at = (intptr_t *)((char *)pixel_at + offsets_bytes(p->in.band_pixels));
+    const intptr_t k0 = out_block * p->out_block;            /* within the group */
+    const intptr_t first_out = group * p->group_outputs + k0;
+    block_args args = {.row_at = pixel_at,
+                       .col_at = p->in.tap_at,
+                       .c_at = out_at,
+                       .c = output_offsets(&p->out, &r, out_at) + first_out,
+                       .bias = p->bias ? (const real *)p->bias + first_out : NULL,
+                       .m = operand_offsets(&p->in, &r, pixel_at),
+                       .n = least(p->out_block, p->group_outputs - k0),
+                       .depth = depth,
+                       .panel_step = depth * NR,
+                       .c_step = 1};
+    for (intptr_t chunk = 0; chunk < p->in.chunks; chunk++) {
+        const intptr_t c0 = chunk * p->in.chunk;
+        args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
+                              least(p->in.chunk, p->in.group_channels - c0), scratch);
+        args.b = (const real *)p->packed +
+                 ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
+        args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |
+                     (p->relu && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);
+        block(&args);
+    }
+    fp_leave(mode);
+}
+
+extern const conv_forward_kernels NAME(conv_forward_kernels);
+const conv_forward_kernels NAME(conv_forward_kernels) = {.pack_tasks = pack_tasks,
+                                                         .pack_task = pack_task,
+                                                         .tasks = tasks,
+                                                         .scratch = scratch_bytes,
+                                                         .task = task};

@@ -1,0 +1,109 @@
+/* conv_grad_w.c: gW = A^T gY, the weight gradient, on the same bands as the forward pass.
+ *
+ * Design: the sum runs over pixels, so the roles change: a tile holds 6 taps x NR output channels in
+ * registers over all pixels of a band, and the two tables of offsets change places.
+ *
+ *     for band of this part's share          x: chunk channels copied, L2; gy: panels of NR, L2
+ *         for panel of NR output channels    one panel of gy stays in L1: pixels x NR
+ *             for tile of 6 (r, s, c)        6 x NR sums in registers over all pixels
+ *
+ * A task owns (chunk of input channels) x (block of output channels) x (part of the bands).  Parts
+ * exist only where there are too few blocks to share out; each sums into memory of its own, and
+ * merge_task adds them in order and writes gW in its own layout (K, C, R, S).
+ */
+#include "block.h"
+#include "band.h"
+
+INLINE intptr_t taps_of(const conv_grad_w_plan *p) {
+    return p->in.h.taps * p->in.w.taps * p->in.chunk;
+}
+
+static intptr_t merge_tasks(const conv_grad_w_plan *p) {
+    return p->groups * p->in.chunks * p->out_blocks;
+}
+
+static intptr_t tasks(const conv_grad_w_plan *p) { return merge_tasks(p) * p->parts; }
+
+static intptr_t gy_bytes(const conv_grad_w_plan *p) {
+    return rounded(p->in.band_pixels * p->out_pitch * (intptr_t)sizeof(real));
+}
+
+static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
+    return band_bytes(&p->in) + gy_bytes(p) + 2 * offsets_bytes(p->in.band_pixels) +
+           offsets_bytes(taps_of(p));
+}
+
+/* gy of range r, n output channels from k0 on, as panels of B: [panel][pixel][NR]. */
+static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, intptr_t k0,
+                             intptr_t n, intptr_t pixels, intptr_t *at, real *room) {
+    const intptr_t K = p->groups * p->group_outputs, Q = p->in.w.count, P = p->in.h.count;
+    const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + k0;
+    if (K == NR && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
+    pixel_offsets(r, P * Q * K, Q * K, K, at);
+    for (intptr_t j = 0; j < n; j += NR)
+        for (intptr_t q = 0; q < pixels; q++)
+            pack_row(gy + at[q] + j, 1, n - j, room + (j * pixels + q * NR));
+    return room;
+}
+
+static void task(const conv_grad_w_plan *p, intptr_t index, void *scratch) {
+    const unsigned mode = fp_enter();
+    const intptr_t part = index % p->parts, owner = index / p->parts;
+    const intptr_t k0 = owner % p->out_blocks * p->out_block;
+    const intptr_t chunk = owner / p->out_blocks % p->in.chunks, c0 = chunk * p->in.chunk;
+    const intptr_t group = owner / p->out_blocks / p->in.chunks;
+    const intptr_t n = least(p->out_block, p->group_outputs - k0), taps = taps_of(p);
+    real *x_room = scratch, *gy_room = (real *)((char *)scratch + band_bytes(&p->in));
+    intptr_t *pixel_at = (intptr_t *)((char *)gy_room + gy_bytes(p));
+    intptr_t *gy_at = (intptr_t *)((char *)pixel_at + offsets_bytes(p->in.band_pixels));
+    intptr_t *sum_at = (intptr_t *)((char *)gy_at + offsets_bytes(p->in.band_pixels));
+    for (intptr_t t = 0; t < taps; t++) sum_at[t] = t * p->out_pitch;
+    block_args args = {.row_at = p->in.tap_at,
+                       .col_at = pixel_at,
+                       .c_at = sum_at,
+                       .c = (real *)p->partial + index * taps * p->out_pitch,
+                       .m = taps,
+                       .n = (n + VL - 1) / VL * VL,
+                       .c_step = 1};
+    const intptr_t bands = band_count(&p->in);
+    for (intptr_t band = bands * part / p->parts; band < bands * (part + 1) / p->parts; band++) {
+        const band_range r = band_at(&p->in, band);
+        args.depth = operand_offsets(&p->in, &r, pixel_at);
+        args.panel_step = args.depth * NR;
+        args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
+                              least(p->in.chunk, p->in.group_channels - c0), x_room);
+        args.b = gy_panels(p, &r, group * p->group_outputs + k0, n, args.depth, gy_at, gy_room);
+        block(&args);
+        args.flags = BLOCK_ACCUMULATE;
+    }
+    fp_leave(mode);
+}
+
+/* The parts of one block of gW, added in order, then turned to (K, C, R, S). */
+static void merge_task(const conv_grad_w_plan *p, intptr_t index) {
+    const unsigned mode = fp_enter();
+    const intptr_t k0 = index % p->out_blocks * p->out_block;
+    const intptr_t c0 = index / p->out_blocks % p->in.chunks * p->in.chunk;
+    const intptr_t group = index / p->out_blocks / p->in.chunks;
+    const intptr_t rs = p->in.h.taps * p->in.w.taps, size = taps_of(p) * p->out_pitch;
+    const intptr_t n = least(p->out_block, p->group_outputs - k0);
+    const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
+    real *sum = (real *)p->partial + index * p->parts * size;
+    for (intptr_t part = 1; part < p->parts; part++)
+        for (intptr_t e = 0; e < size; e += VL)
+            vstore(sum + e, vload(sum + e) + vload(sum + part * size + e));
+    real *out = (real *)p->grad_w +
+                ((group * p->group_outputs + k0) * p->in.group_channels + c0) * rs;
+    for (intptr_t k = 0; k < n; k++, out += p->in.group_channels * rs)
+        for (intptr_t c = 0; c < channels; c++)
+            for (intptr_t t = 0; t < rs; t++)
+                out[c * rs + t] = sum[(t * p->in.chunk + c) * p->out_pitch + k];
+    fp_leave(mode);
+}
+
+extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
+const conv_grad_w_kernels NAME(conv_grad_w_kernels) = {.tasks = tasks,
+                                                       .scratch = scratch_bytes,
+                                                       .task = task,
+                                                       .merge_tasks = merge_tasks,
+                                                       .merge_task = merge_task};

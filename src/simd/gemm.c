@@ -1,0 +1,103 @@
+/* gemm.c: the dense product by blocks (gemm.h says what a block is, block.h how a tile is computed).
+ *
+ * Design: the loops of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
+ * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1.
+ * A is read where it lies; only where that would cost (columns far apart, or rows a large power of
+ * two apart) a block of it is copied to scratch first.  Absent on purpose: threads and the choice
+ * of blocks (src/kernels/gemm.pyx).
+ */
+#include "block.h"
+
+INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
+
+/* Panel `task` of B: packed[k][lane] = B[k0 + k][panel NR + lane], zeros past column n. */
+static void pack_task(const gemm_plan *p, intptr_t task) {
+    const intptr_t j = task % p->panels * NR, k0 = task / p->panels % p->k_blocks * p->k_block;
+    const intptr_t batch = task / p->panels / p->k_blocks, depth = least(p->k_block, p->k - k0);
+    const real *b = (const real *)p->b + batch * p->b_batch + k0 * p->b_row + j * p->b_col;
+    real *out = (real *)p->packed + task * p->k_block * NR;
+    if (p->b_col == 1 || p->b_row != 1) {
+        for (intptr_t k = 0; k < depth; k++)
+            pack_row(b + k * p->b_row, p->b_col, p->n - j, out + k * NR);
+        return;
+    }
+    const intptr_t lanes = least(NR, p->n - j);
+    if (lanes < NR) memset(out, 0, (size_t)(depth * NR) * sizeof(real));
+    for (intptr_t lane = 0; lane < lanes; lane++)
+        for (intptr_t k = 0; k < depth; k++) out[k * NR + lane] = b[lane * p->b_col + k];
+}
+
+/* A block of A, row by row at a_pitch: row_at = i a_pitch, col_at = k. */
+static void copy_rows(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth, real *out) {
+    for (intptr_t i = 0; i < m; i++)
+        memcpy(out + i * p->a_pitch, a + i * p->a_row, (size_t)depth * sizeof(real));
+}
+
+/* A block of A, MR rows side by side: row_at = i / MR * MR k_block + i % MR, col_at = k MR. */
+static void copy_columns(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth,
+                         real *out) {
+    for (intptr_t i = 0; i < m; i += MR, out += MR * p->k_block) {
+        const intptr_t rows = least(MR, m - i);
+        for (intptr_t k = 0; k < depth; k++)
+            for (intptr_t r = 0; r < rows; r++)
+                out[k * MR + r] = a[(i + r) * p->a_row + k * p->a_col];
+    }
+}
+
+static const real *operand_a(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth,
+                             real *room) {
+    if (p->pack_a == A_AS_IT_IS) return a;
+    (p->pack_a == A_BY_ROWS ? copy_rows : copy_columns)(p, a, m, depth, room);
+    return room;
+}
+
+/* A tile can start from a bias along its columns only; with one along its rows, C is set first. */
+static void start_from_bias(const gemm_plan *p, const real *bias, const block_args *args) {
+    for (intptr_t i = 0; i < args->m; i++)
+        for (intptr_t j = 0; j < args->n; j++)
+            ((real *)args->c)[i * p->c_row + j * p->c_col] = bias[i];
+}
+
+static void task(const gemm_plan *p, intptr_t index, void *scratch) {
+    const unsigned mode = fp_enter();
+    const intptr_t j0 = index % p->n_blocks * p->n_block;
+    const intptr_t i0 = index / p->n_blocks % p->m_blocks * p->m_block;
+    const intptr_t batch = index / p->n_blocks / p->m_blocks;
+    const real *a = (const real *)p->a + batch * p->a_batch + i0 * p->a_row;
+    const real *b = (const real *)p->packed + batch * p->packed_batch + j0 * p->k_block;
+    block_args args = {.row_at = p->row_at,
+                       .col_at = p->col_at,
+                       .c_at = p->c_at,
+                       .c = (real *)p->c + batch * p->c_batch + i0 * p->c_row + j0 * p->c_col,
+                       .bias = p->bias && !p->bias_by_rows ? (const real *)p->bias + j0 : NULL,
+                       .m = least(p->m_block, p->m - i0),
+                       .n = least(p->n_block, p->n - j0),
+                       .panel_step = p->k_block * NR,
+                       .c_step = p->c_col};
+    if (p->bias && p->bias_by_rows) {
+        start_from_bias(p, (const real *)p->bias + i0, &args);
+        args.flags = BLOCK_ACCUMULATE;
+    }
+    for (intptr_t block_k = 0; block_k < p->k_blocks; block_k++) {
+        const intptr_t k0 = block_k * p->k_block;
+        args.depth = least(p->k_block, p->k - k0);
+        args.a = operand_a(p, a + k0 * p->a_col, args.m, args.depth, scratch);
+        args.b = b + block_k * p->panels * p->k_block * NR;
+        if (block_k == p->k_blocks - 1 && p->relu) args.flags |= BLOCK_RELU;
+        block(&args);
+        args.flags |= BLOCK_ACCUMULATE;
+    }
+    fp_leave(mode);
+}
+
+static void column_sums(const void *src, intptr_t row_step, intptr_t m, intptr_t n, double *out) {
+    for (intptr_t k = 0; k < n; k++) out[k] = 0;
+    for (intptr_t i = 0; i < m; i++) {
+        const real *row = (const real *)src + i * row_step;
+        for (intptr_t k = 0; k < n; k++) out[k] += row[k];
+    }
+}
+
+extern const gemm_kernels NAME(gemm_kernels);
+const gemm_kernels NAME(gemm_kernels) = {
+    .mr = MR, .nr = NR, .pack_task = pack_task, .task = task, .column_sums = column_sums};

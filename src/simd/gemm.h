@@ -1,0 +1,66 @@
+/* gemm.h: one block of a matrix product, for the dense product and for every convolution pass.
+ *
+ * Design: C += A B, where an element of A is found by adding two offsets,
+ *
+ *     A[i][k] = a[row_at[i] + col_at[k]]        i < m, k < depth
+ *
+ * so A is any strided matrix (row_at = i * row stride, col_at = k * column stride), its transpose
+ * (the two tables change places), and also the im2row matrix of a convolution, which therefore
+ * never exists in memory: row_at says where a pixel starts, col_at where a tap lies from there.
+ * B is always packed: panels of NR columns, depth after depth, zeros in the columns past the last.
+ *
+ *         k →                    one panel of B
+ *       ┌───────────┐           ┌────────┐ depth rows of NR = 2 VL reals,
+ *    i  │ A: any    │ row_at[i] │        │ contiguous: 64 bytes a row on AVX2
+ *    ↓  │ two       │     +     │        │
+ *       │ tables    │ col_at[k] └────────┘
+ *       └───────────┘      tile of C: MR = 6 rows by NR columns, kept in registers over all k
+ *
+ * Every element of C is one chain of multiply-adds in the order of k, whatever the tile it falls
+ * in, so results do not depend on how the work was cut.  Nothing is skipped: 0 * inf is NaN.
+ */
+#ifndef MINIGRAD_GEMM_H
+#define MINIGRAD_GEMM_H
+
+#include <stdint.h>
+
+enum { BLOCK_ACCUMULATE = 1, BLOCK_RELU = 2 };
+
+typedef struct {
+    const void *a;
+    const intptr_t *row_at, *col_at; /* m and depth offsets, in elements */
+    const void *b;                   /* packed panels, panel_step elements apart */
+    void *c;
+    const intptr_t *c_at;            /* m offsets: where a row of C starts */
+    const void *bias;                /* n values that C starts from, or NULL */
+    intptr_t m, n, depth;
+    intptr_t panel_step;
+    intptr_t c_step;                 /* elements between the columns of C; 1 is fast */
+    int flags;                       /* ACCUMULATE: C starts from itself; RELU: max(0, .) at the end */
+} block_args;
+
+/* C (batch, m, n) = A (batch, m, k) B (batch, k, n) + bias, any strides, in elements; a stride of 0
+ * repeats.  A task is one block m_block x n_block of C; its A may be copied first (pack_a). */
+typedef struct {
+    const void *a, *b, *bias;        /* bias: n values, or NULL; m values when by rows */
+    void *c;
+    intptr_t batch, m, n, k;
+    intptr_t a_batch, a_row, a_col, b_batch, b_row, b_col, c_batch, c_row, c_col;
+    intptr_t m_block, m_blocks, n_block, n_blocks, k_block, k_blocks;
+    void *packed;                    /* B: [batch][k block][panel][k][NR] */
+    intptr_t panels, packed_batch;   /* panels of NR columns; elements of one batch, 0 if shared */
+    const intptr_t *row_at, *col_at, *c_at;
+    enum { A_AS_IT_IS, A_BY_ROWS, A_BY_COLUMNS } pack_a;
+    intptr_t a_pitch;                /* A_BY_ROWS: elements between rows of the copy */
+    int relu, bias_by_rows;
+} gemm_plan;
+
+typedef struct {
+    int mr, nr;                      /* rows and columns of a tile */
+    void (*pack_task)(const gemm_plan *p, intptr_t task);  /* batch (if not shared) x k x panel */
+    void (*task)(const gemm_plan *p, intptr_t task, void *scratch);
+    /* out[k] = the sum over i < m of src[i * row_step + k], in the order of i, in double */
+    void (*column_sums)(const void *src, intptr_t row_step, intptr_t m, intptr_t n, double *out);
+} gemm_kernels;
+
+#endif
