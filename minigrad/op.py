@@ -132,6 +132,10 @@ class Spec:
     def admit(self, values: list[Any]) -> list[Any]:
         """Turn an op's inputs into arrays it can work on, or raise DTypeError."""
         out = [as_operand(v, self) for v in values]
+        floats = {v.dtype for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
+        if len(floats) == 1:  # a NumPy number follows the arrays
+            out = [np.asarray(a, *floats) if isinstance(v, np.floating) else a
+                   for v, a in zip(values, out, strict=True)]
         floats = {v.dtype for v in out if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
         if len(floats) > 1:
             raise DTypeError(
@@ -185,12 +189,12 @@ def as_operand(value: Any, spec: Spec) -> Any:
     """One input of an op as an ndarray; Python numbers stay as they are where an op broadcasts."""
     if value is None or (spec.broadcasts and type(value) in (float, int, bool)):
         return value
-    if isinstance(value, np.generic) and spec.broadcasts:
-        return value.item()
+    if isinstance(value, np.generic):
+        return np.asarray(value)
     if isinstance(value, list | tuple) and spec.broadcasts:
         return value
     if not isinstance(value, np.ndarray):
-        if isinstance(value, np.generic | float | int | bool | list | tuple):
+        if isinstance(value, float | int | bool | list | tuple):
             array = np.asarray(value)
             value = array.astype(np.float32) if array.dtype == np.float64 else array
         else:

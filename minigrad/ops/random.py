@@ -1,0 +1,186 @@
+"""Random numbers that can be repeated, and the ops that draw them.
+
+Design: one ``Generator`` wraps NumPy's counter-based Philox.  A draw depends on the seed and on what
+was drawn before, never on the number of threads.  Its state is a plain dict that JSON can hold, so a
+checkpoint resumes with the very next number.  An op that draws hands its mask to the tape as a
+by-product: the gradient uses the mask of the forward pass, whatever was drawn since.
+
+Absent on purpose: NumPy's global state; nothing here reads or changes it.  Next: ``__main__.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from minigrad.errors import ArgError, ShapeError
+from minigrad.op import Op
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class Generator:
+    """A stream of random numbers: the same seed gives the same numbers, everywhere.
+
+    seed: 0 to 2^64 - 1.  Raises ArgError for another number, TypeError for what is no int.
+
+    >>> a, b = Generator(7), Generator(7)
+    >>> bool((a.rand((2, 3)) == b.rand((2, 3))).all())
+    True
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.manual_seed(seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from a seed; returns the generator itself."""
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise TypeError(f"manual_seed: seed must be an int, got {type(seed).__name__} {seed!r}")
+        if not 0 <= seed < 1 << 64:
+            raise ArgError(f"manual_seed: seed must be from 0 to 2^64 - 1, got {seed}")
+        self.seed = int(seed)
+        self.philox = np.random.Philox(self.seed)
+        self.numpy = np.random.Generator(self.philox)
+        return self
+
+    def get_state(self) -> dict[str, Any]:
+        """The state as numbers, strings and lists, so that JSON can hold it."""
+        state: dict[str, Any] = dict(self.philox.state)
+        inner = {k: [int(n) for n in v] for k, v in state["state"].items()}
+        buffer = [int(n) for n in state["buffer"]]
+        return {**state, "state": inner, "buffer": buffer, "seed": self.seed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state of ``get_state``; ArgError, and no change, for anything else."""
+        try:
+            inner = {k: np.array(state["state"][k], np.uint64) for k in ("counter", "key")}
+            new = {**state, "state": inner, "buffer": np.array(state["buffer"], np.uint64)}
+            seed = int(new.pop("seed"))
+            philox = np.random.Philox(0)
+            philox.state = new
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as why:
+            raise ArgError(f"set_state: not a state of Generator.get_state() ({why!r})") from None
+        self.seed, self.philox, self.numpy = seed, philox, np.random.Generator(philox)
+
+    def rand(self, shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        """Numbers from 0 (included) to 1 (not), evenly spread."""
+        return self.numpy.random(shape, np.dtype(dtype).type)
+
+    def randn(self, shape: Shape, dtype: DTypeLike = np.float32) -> Array:
+        """Normal numbers with mean 0 and variance 1."""
+        return self.numpy.standard_normal(shape, np.dtype(dtype).type)
+
+    def integers(self, low: int, high: int, shape: Shape) -> NDArray[np.int64]:
+        """Whole numbers from low (included) to high (not)."""
+        return self.numpy.integers(low, high, shape)
+
+    def permutation(self, n: int) -> NDArray[np.int64]:
+        """The numbers 0 to n - 1 in random order."""
+        return self.numpy.permutation(n)
+
+    def mask(self, shape: Shape, p: float) -> NDArray[np.bool_]:
+        """False with chance p, to 32 bits: one 32-bit word of the stream decides each."""
+        size = math.prod(shape)
+        words = self.philox.random_raw((size + 1) // 2).view(np.uint32)[:size]
+        limit = min(round(p * 2.0**32), 2**32 - 1)
+        return (words >= np.uint32(limit)).reshape(shape)
+
+
+default_generator = Generator(0)
+
+
+def manual_seed(seed: int) -> Generator:
+    """Restart the generator that is used where none is given, and return it."""
+    return default_generator.manual_seed(seed)
+
+
+def check_chance(op: str, p: Any) -> None:
+    """ArgError unless p is a chance, TypeError unless it is a number."""
+    if isinstance(p, bool) or not isinstance(p, (int, float)):
+        raise TypeError(f"{op}: p must be a number, got {type(p).__name__} {p!r}")
+    if not 0 <= p <= 1:
+        raise ArgError(f"{op}: p is the chance to drop, from 0 to 1, got {p}")
+
+
+def dropped(x: Array, mask: Array, p: float) -> Array:
+    """x / (1 - p) where the mask holds, else 0."""
+    if p == 1:
+        return np.zeros_like(x)
+    return np.where(mask, x * (1.0 / (1.0 - p)), np.zeros((), x.dtype))
+
+
+class Dropout(Op, byproducts=("mask",)):
+    """z = x with each number set to 0 with chance p, the others scaled up to keep the mean.
+
+    Shapes    x: any; z, mask: as x; generator: a Generator, or None for the default one
+    Forward   z_i = m_i x_i / (1 - p),  m_i = 1 with chance 1 - p, else 0; all 0 for p = 1
+    Backward  dL/dx_i = dL/dz_i m_i / (1 - p)      because z is linear in x once m is drawn
+    Keeps     the mask, one byte each
+    Example
+        >>> dropout(np.array([1.0, 2.0]), p=0.0)
+        array([1., 2.])
+    Reference Srivastava et al. 2014, section 4, scaled in training instead of testing
+    """
+
+    def forward(x, *, p=0.5, generator=None):
+        check_chance("dropout", p)
+        mask = (generator or default_generator).mask(x.shape, p)
+        return dropped(x, mask, p), mask
+
+    def grad_x(gz, mask, p):
+        return masked_scale(gz, mask, p=p)
+
+
+class Dropout2d(Op, byproducts=("mask",)):
+    """z = x with whole channels set to 0 with chance p, the others scaled up to keep the mean.
+
+    Shapes    x: (N, C, ..); z: as x; mask: (N, C, 1, ..); generator: a Generator, or None
+    Forward   z_nc.. = m_nc x_nc.. / (1 - p),  m_nc = 1 with chance 1 - p, else 0
+    Backward  dL/dx_nc.. = dL/dz_nc.. m_nc / (1 - p)      because z is linear in x once m is drawn
+    Keeps     the mask, one byte a channel
+    Example
+        >>> dropout2d(np.ones((1, 2, 2, 1)), p=1.0).sum()
+        np.float64(0.0)
+    Reference Tompson et al. 2015, section 3.2
+    """
+
+    def forward(x, *, p=0.5, generator=None):
+        check_chance("dropout2d", p)
+        if x.ndim < 3:
+            raise ShapeError(
+                f"dropout2d: expected (N, C, H, W), got {x.shape}; use dropout for single numbers"
+            )
+        channels = x.shape[:2] + (1,) * (x.ndim - 2)  # (N, C, 1, 1)
+        mask = (generator or default_generator).mask(channels, p)
+        return dropped(x, mask, p), mask
+
+    def grad_x(gz, mask, p):
+        return masked_scale(gz, mask, p=p)
+
+
+class MaskedScale(Op):
+    """z = x / (1 - p) where a mask holds, else 0: dropout with the mask given.
+
+    Shapes    x: any; mask: bool, broadcasts to x; z: as x
+    Forward   z_i = m_i x_i / (1 - p); all 0 for p = 1
+    Backward  dL/dx_i = dL/dz_i m_i / (1 - p)      because z is linear in x
+    Keeps     the mask
+    Example
+        >>> masked_scale(np.array([1.0, 2.0]), np.array([True, False]), p=0.5)
+        array([2., 0.])
+    """
+
+    def forward(x, mask, *, p):
+        return dropped(x, mask, p)
+
+    def grad_x(gz, mask, p):
+        return masked_scale(gz, mask, p=p)
+
+
+dropout = Dropout.apply
+dropout2d = Dropout2d.apply
+masked_scale = MaskedScale.apply
