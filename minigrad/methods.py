@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import ops
 from ._engine import TensorBase
-from .ops import elementwise, index, reduce, shape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -31,95 +31,95 @@ class ArrayMethods(TensorBase):
     __slots__ = ()
 
     def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return reduce.sum(self, axis=axis, keepdims=keepdims)
+        return ops.sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return reduce.mean(self, axis=axis, keepdims=keepdims)
+        return ops.mean(self, axis=axis, keepdims=keepdims)
 
     def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        return reduce.var(self, axis=axis, ddof=ddof, keepdims=keepdims)
+        return ops.var(self, axis=axis, correction=ddof, keepdims=keepdims)
 
     def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        return reduce.std(self, axis=axis, ddof=ddof, keepdims=keepdims)
+        return ops.std(self, axis=axis, correction=ddof, keepdims=keepdims)
 
     def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return reduce.max(self, axis=axis, keepdims=keepdims)
+        return ops.max(self, axis=axis, keepdims=keepdims)
 
     def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return reduce.min(self, axis=axis, keepdims=keepdims)
+        return ops.min(self, axis=axis, keepdims=keepdims)
 
     def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return reduce.prod(self, axis=axis, keepdims=keepdims)
+        return ops.prod(self, axis=axis, keepdims=keepdims)
 
     def cumsum(self, axis: int | None = None) -> Tensor:
-        return reduce.cumsum(self, axis=axis)
+        return ops.cumsum(self, axis=axis)
 
     def reshape(self, *sizes: Any) -> Tensor:
-        return shape.reshape(self, shape=spread(sizes))
+        return ops.reshape(self, shape=spread(sizes))
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        return shape.flatten(self, start_dim=start_dim, end_dim=end_dim)
+        return ops.flatten(self, start_dim=start_dim, end_dim=end_dim)
 
     def transpose(self, *axes: Any) -> Tensor:
-        return shape.transpose(self, axes=None if axes in ((), (None,)) else spread(axes))
+        return ops.transpose(self, axes=None if axes in ((), (None,)) else spread(axes))
 
     def permute(self, *dims: Any) -> Tensor:
-        return shape.permute(self, axes=spread(dims))
+        return ops.permute(self, axes=spread(dims))
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        return shape.swapaxes(self, axis1=axis1, axis2=axis2)
+        return ops.swapaxes(self, axis1=axis1, axis2=axis2)
 
     def squeeze(self, axis: Axis = None) -> Tensor:
-        return shape.squeeze(self, axis=axis)
+        return ops.squeeze(self, axis=axis)
 
     def expand_dims(self, axis: int | tuple[int, ...]) -> Tensor:
-        return shape.expand_dims(self, axis=axis)
+        return ops.expand_dims(self, axis=axis)
 
     def broadcast_to(self, *sizes: Any) -> Tensor:
-        return shape.broadcast_to(self, shape=spread(sizes))
+        return ops.broadcast_to(self, shape=spread(sizes))
 
     def repeat(self, repeats: int, axis: int | None = None) -> Tensor:
-        return shape.repeat(self, repeats=repeats, axis=axis)
+        return ops.repeat(self, repeats=repeats, axis=axis)
 
     def astype(self, dtype: Any) -> Tensor:
-        return shape.astype(self, dtype=dtype)
+        return ops.astype(self, dtype=dtype)
 
     def clip(self, min: float | None = None, max: float | None = None) -> Tensor:
-        return elementwise.clip(self, min=min, max=max)
+        return ops.clip(self, min=min, max=max)
 
     def exp(self) -> Tensor:
-        return elementwise.exp(self)
+        return ops.exp(self)
 
     def log(self) -> Tensor:
-        return elementwise.log(self)
+        return ops.log(self)
 
     def sqrt(self) -> Tensor:
-        return elementwise.sqrt(self)
+        return ops.sqrt(self)
 
     def abs(self) -> Tensor:
-        return elementwise.abs(self)
+        return ops.abs(self)
 
     def sin(self) -> Tensor:
-        return elementwise.sin(self)
+        return ops.sin(self)
 
     def cos(self) -> Tensor:
-        return elementwise.cos(self)
+        return ops.cos(self)
 
     def tanh(self) -> Tensor:
-        return elementwise.tanh(self)
+        return ops.tanh(self)
 
     def sigmoid(self) -> Tensor:
-        return elementwise.sigmoid(self)
+        return ops.sigmoid(self)
 
     def relu(self) -> Tensor:
-        return elementwise.relu(self)
+        return ops.relu(self)
 
     def __abs__(self) -> Tensor:
-        return elementwise.abs(self)
+        return ops.abs(self)
 
     def __getitem__(self, key: Any) -> Tensor:
-        return index.getitem(self, index=key)
+        return ops.getitem(self, index=ops.plain(key))
 
     @property
     def T(self) -> Tensor:
-        return shape.transpose(self, axes=None)
+        return ops.transpose(self, axes=None)

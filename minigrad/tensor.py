@@ -31,7 +31,7 @@ from ._engine import (
 )
 from .errors import ArgError, DTypeError, GraphError, ShapeError
 from .methods import ArrayMethods
-from .ops import elementwise, index, linear, shape
+from .ops import elementwise, index, matmul, shape
 
 
 class Tensor(ArrayMethods):
@@ -344,7 +344,7 @@ def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
             )
     if not t.data.flags.writeable:
         raise GraphError(f"{name}: the memory of this Tensor is read-only; work on t.clone()")
-    node = t.node
+    node, key = t.node, index.plain(key)
     if tracked:
         if t.requires_grad and t.is_leaf:
             raise GraphError(
@@ -356,9 +356,10 @@ def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
         if key is ... and raw.shape == t.shape:
             node = value.node if isinstance(value, TensorBase) else None
         else:
-            node = index.setitem(t, value, index=key).node
+            new = value if isinstance(value, TensorBase) else raw.astype(t.dtype)
+            node = index.setitem(t, new, index=key).node
     try:
-        t.data[index.plain(key)] = raw
+        t.data[key] = raw
     except (ValueError, IndexError, TypeError) as error:
         raise ShapeError(f"{name}: cannot write {raw.shape} into {t.shape}: {error}") from None
     mutated(t.data, node if tracked else None)
@@ -394,6 +395,6 @@ configure(
         "div": elementwise.div,
         "neg": elementwise.neg,
         "pow": elementwise.pow,
-        "matmul": linear.matmul,
+        "matmul": matmul,
     },
 )
