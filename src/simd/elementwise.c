@@ -4,10 +4,10 @@
  * which the compiler inlines it. The last, partial vector is computed by the same vector function,
  * so an element's value never depends on where it lies, on `n` or on who cut the array.
  *
- * Arithmetic, abs, sqrt and relu are exact, or rounded once: the same bits as NumPy's. exp, log,
- * tanh and sigmoid are within 2 units in the last place in float32 (range reduction and polynomials
- * from Cephes, S. L. Moshier); in float64 they are the C library's. Denormals are not flushed here:
- * nothing accumulates.
+ * Arithmetic, abs, sqrt and relu are exact, or rounded once: the same bits as NumPy's. In float32
+ * exp, log and tanh are within 1.5 units in the last place and sigmoid within 2.5 (range reduction
+ * and polynomials from Cephes by S. L. Moshier and SLEEF by N. Shibata); in float64 they are the C
+ * library's. Denormals are not flushed here: nothing accumulates.
  *
  * Absent on purpose: threads, shapes, broadcasting (src/kernels/elementwise.pyx). */
 #include "elementwise.h"
@@ -160,14 +160,14 @@ INLINE vreal exp_v(vreal x) {
     x = vselect((vmask)(x < vset(-104.0f)), vset(-104.0f), x);   /* and e^-104 is 0 */
     vreal shifted = x * vset(1.44269504088896341f) + shift;
     vreal n = shifted - shift;
-    vreal r = x - n * vset(0.693359375f);                        /* ln 2 in two parts */
-    r = r - n * vset(-2.12194440e-4f);
-    vreal p = vset(1.9875691500e-4f);
-    p = p * r + vset(1.3981999507e-3f);
-    p = p * r + vset(8.3334519073e-3f);
-    p = p * r + vset(4.1665795894e-2f);
-    p = p * r + vset(1.6666665459e-1f);
-    p = p * r + vset(5.0000001201e-1f);
+    vreal r = x - n * vset(0.693145752f);                        /* ln 2 in two parts */
+    r = r - n * vset(1.42860676533018705e-6f);
+    vreal p = vset(1.98527617612853646e-4f);
+    p = p * r + vset(1.39304355252534151e-3f);
+    p = p * r + vset(8.33336077630519867e-3f);
+    p = p * r + vset(4.16664853692054749e-2f);
+    p = p * r + vset(1.66666671633720398e-1f);
+    p = p * r + vset(0.5f);
     vreal y = (p * (r * r) + r) + vset(1.0f);
     vmask k = (vmask)shifted - (vmask)shift;
     vmask half = k >> 1;
