@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ArgError, DTypeError
-from ..ops import activations, loss, random, select, shape
-from ..ops import linear as linears
+from ..ops.activations import Elu, Gelu, LeakyRelu, Relu, Sigmoid, Softplus, Tanh
 from ..ops.geometry import integer
+from ..ops.linear import Linear
+from ..ops.loss import LogSoftmax, Softmax
+from ..ops.random import Dropout, Dropout2d, check_chance
+from ..ops.select import Clip
+from ..ops.shape import Flatten
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -25,72 +29,72 @@ if TYPE_CHECKING:
 
 def relu(input: Value) -> Tensor:
     """max(x, 0); relu'(0) = 0."""
-    return activations.relu(input)
+    return Relu.apply(input)
 
 
 def relu6(input: Value) -> Tensor:
     """min(max(x, 0), 6)."""
-    return select.clip(input, min=0.0, max=6.0)
+    return Clip.apply(input, min=0.0, max=6.0)
 
 
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope x."""
-    return activations.leaky_relu(input, negative_slope=negative_slope)
+    return LeakyRelu.apply(input, negative_slope=negative_slope)
 
 
 def elu(input: Value, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha (e^x - 1)."""
-    return activations.elu(input, alpha=alpha)
+    return Elu.apply(input, alpha=alpha)
 
 
 def gelu(input: Value, approximate: str = "none") -> Tensor:
     """x times the normal distribution's P(X < x); approximate "none" or "tanh"."""
-    return activations.gelu(input, approximate=approximate)
+    return Gelu.apply(input, approximate=approximate)
 
 
 def silu(input: Value) -> Tensor:
     """x sigmoid(x)."""
-    return input * activations.sigmoid(input)
+    return input * Sigmoid.apply(input)
 
 
 def softplus(input: Value, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
-    return activations.softplus(input, beta=beta, threshold=threshold)
+    return Softplus.apply(input, beta=beta, threshold=threshold)
 
 
 def sigmoid(input: Value) -> Tensor:
     """1 / (1 + e^-x)."""
-    return activations.sigmoid(input)
+    return Sigmoid.apply(input)
 
 
 def logsigmoid(input: Value) -> Tensor:
     """log sigmoid(x), without overflow."""
-    return -activations.softplus(-input, threshold=np.inf)
+    return -Softplus.apply(-input, threshold=np.inf)
 
 
 def tanh(input: Value) -> Tensor:
     """The hyperbolic tangent."""
-    return activations.tanh(input)
+    return Tanh.apply(input)
 
 
 def softmax(input: Value, dim: int = -1) -> Tensor:
     """e^x / sum e^x along an axis. Raises ArgError for an axis that is not there."""
-    return loss.softmax(input, axis=dim)
+    return Softmax.apply(input, axis=dim)
 
 
 def log_softmax(input: Value, dim: int = -1) -> Tensor:
     """log softmax(x) along an axis, without overflow. Raises ArgError for a missing axis."""
-    return loss.log_softmax(input, axis=dim)
+    return LogSoftmax.apply(input, axis=dim)
 
 
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Tensor:
     """input (..,I), weight (O,I), bias (O,) -> (..,O). Raises ShapeError, DTypeError."""
-    return linears.linear(input, weight, bias)
+    return Linear.apply(input, weight, bias)
 
 
 def flatten(input: Value, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the axes from start_dim to end_dim into one, row-major."""
-    return shape.flatten(input, start_dim=start_dim, end_dim=end_dim)
+    return Flatten.apply(input, start_dim=start_dim, end_dim=end_dim)
 
 
 def dropout(
@@ -99,16 +103,16 @@ def dropout(
     """Set each number to 0 with chance p and scale the others by 1/(1-p); input itself if not
     training.  generator None means the default one.  Raises ArgError for p outside [0, 1].
     """
-    random.check_chance("dropout", p)
-    return random.dropout(input, p=p, generator=generator) if training and p else input
+    check_chance("dropout", p)
+    return Dropout.apply(input, p=p, generator=generator) if training and p else input
 
 
 def dropout2d(
     input: Value, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
 ) -> Tensor:
     """Set whole channels of (N,C,..) to 0 with chance p; otherwise as dropout."""
-    random.check_chance("dropout2d", p)
-    return random.dropout2d(input, p=p, generator=generator) if training and p else input
+    check_chance("dropout2d", p)
+    return Dropout2d.apply(input, p=p, generator=generator) if training and p else input
 
 
 def one_hot(input: Value, num_classes: int = -1) -> Tensor:

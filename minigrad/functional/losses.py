@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops import loss, loss_regression
 from ..ops.geometry import floats, number, operand
+from ..ops.loss import CrossEntropy, LogSoftmax, NllLoss, class_weights
+from ..ops.loss_regression import (
+    BinaryCrossEntropyWithLogits,
+    L1Loss,
+    MseLoss,
+    SmoothL1Loss,
+    check_same,
+)
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -116,7 +123,7 @@ def cross_entropy(
         losses = soft_rows(input, target, weight, label_smoothing)
         return reduced(op, losses, reduction, math.prod(sizes))
     labels = labels_of_rows(op, input, target, sizes)
-    losses = loss.cross_entropy(
+    losses = CrossEntropy.apply(
         x, labels, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
     )
     total = weight_of_rows(labels, weight, ignore_index)
@@ -136,9 +143,9 @@ def soft_rows(x: Any, target: Any, weight: Any, label_smoothing: float) -> Any:
     if label_smoothing:
         q = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
     if weight is not None:
-        loss.class_weights(op, x.shape[axis], raw(weight))
+        class_weights(op, x.shape[axis], raw(weight))
         q = q * weight.reshape((-1, *(1,) * (x.ndim - axis - 1)))
-    return -(loss.log_softmax(x, axis=axis) * q).sum(axis=axis)
+    return -(LogSoftmax.apply(x, axis=axis) * q).sum(axis=axis)
 
 
 def nll_loss(
@@ -157,7 +164,7 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     x, sizes = rows("nll_loss", input)
     labels = labels_of_rows("nll_loss", input, target, sizes)
-    losses = loss.nll_loss(x, labels, weight, ignore_index=ignore_index)
+    losses = NllLoss.apply(x, labels, weight, ignore_index=ignore_index)
     total = weight_of_rows(labels, weight, ignore_index)
     return reduced("nll_loss", losses.reshape(sizes), reduction, total)
 
@@ -165,14 +172,14 @@ def nll_loss(
 def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Tensor:
     """(input - target)^2, reduced; shapes equal. Raises ShapeError, DTypeError, ArgError."""
     check_reduction("mse_loss", reduction)
-    losses = loss_regression.mse_loss(input, target)
+    losses = MseLoss.apply(input, target)
     return reduced("mse_loss", losses, reduction, losses.size)
 
 
 def l1_loss(input: Value, target: Value, *, reduction: str = "mean") -> Tensor:
     """|input - target|, reduced; shapes equal. Raises ShapeError, DTypeError, ArgError."""
     check_reduction("l1_loss", reduction)
-    losses = loss_regression.l1_loss(input, target)
+    losses = L1Loss.apply(input, target)
     return reduced("l1_loss", losses, reduction, losses.size)
 
 
@@ -185,9 +192,9 @@ def smooth_l1_loss(
     """
     check_reduction("smooth_l1_loss", reduction)
     if number("smooth_l1_loss", "beta", beta) == 0:
-        losses = loss_regression.l1_loss(input, target)
+        losses = L1Loss.apply(input, target)
     else:
-        losses = loss_regression.smooth_l1_loss(input, target, beta=beta)
+        losses = SmoothL1Loss.apply(input, target, beta=beta)
     return reduced("smooth_l1_loss", losses, reduction, losses.size)
 
 
@@ -207,11 +214,11 @@ def binary_cross_entropy_with_logits(
     op = "binary_cross_entropy_with_logits"
     check_reduction(op, reduction)
     if pos_weight is None:
-        losses = loss_regression.binary_cross_entropy_with_logits(input, target)
+        losses = BinaryCrossEntropyWithLogits.apply(input, target)
     else:
-        loss_regression.check_same(op, raw(input), raw(target))
+        check_same(op, raw(input), raw(target))
         ones = np.ones(input.shape, input.dtype)
-        positive = loss_regression.binary_cross_entropy_with_logits(input, ones)  # -log s(x)
+        positive = BinaryCrossEntropyWithLogits.apply(input, ones)  # -log s(x)
         losses = (1 - target) * input + (1 + (pos_weight - 1) * target) * positive
     if weight is not None:
         floats(op, "weight", raw(weight))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops import norm, norm_local
 from ..ops.geometry import number, operand
+from ..ops.norm import BatchNorm, BatchNormInference
+from ..ops.norm_local import GroupNorm, LayerNorm, LocalResponseNorm
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def batch_norm(
         x = input.reshape((*input.shape, 1))
         extra = None if residual is None else residual.reshape((*residual.shape, 1))
     if training:
-        y, new_mean, new_var = norm.batch_norm.full(x, weight, bias, extra, eps=eps, relu=relu)
+        y, new_mean, new_var = BatchNorm.apply.full(x, weight, bias, extra, eps=eps, relu=relu)
         count = input.size // input.shape[1]
         average(running_mean, mean, new_mean, momentum)
         average(running_var, var, new_var * (count / (count - 1)), momentum)
@@ -65,7 +66,7 @@ def batch_norm(
                 "batch_norm: running_mean and running_var are needed when training=False; "
                 "pass both, or training=True"
             )
-        y = norm.batch_norm_inference(x, mean, var, weight, bias, extra, eps=eps, relu=relu)
+        y = BatchNormInference.apply(x, mean, var, weight, bias, extra, eps=eps, relu=relu)
     return y.reshape(input.shape) if lines else y
 
 
@@ -110,7 +111,7 @@ def layer_norm(
     weight, bias: normalized_shape or None.  Raises ShapeError, DTypeError, ArgError, TypeError.
     """
     shape = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
-    return norm_local.layer_norm(input, weight, bias, shape=tuple(shape), eps=eps)
+    return LayerNorm.apply(input, weight, bias, shape=tuple(shape), eps=eps)
 
 
 def group_norm(
@@ -124,7 +125,7 @@ def group_norm(
 
     input (N,C,...), weight, bias (C,) or None.  Raises ShapeError, DTypeError, ArgError, TypeError.
     """
-    return norm_local.group_norm(input, weight, bias, groups=num_groups, eps=eps)
+    return GroupNorm.apply(input, weight, bias, groups=num_groups, eps=eps)
 
 
 def local_response_norm(
@@ -137,7 +138,7 @@ def local_response_norm(
     """
     operand("local_response_norm", "x", input)
     if input.ndim != 3:
-        return norm_local.local_response_norm(input, size=size, alpha=alpha, beta=beta, k=k)
+        return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)
     x = input.reshape((*input.shape, 1))
-    y = norm_local.local_response_norm(x, size=size, alpha=alpha, beta=beta, k=k)
+    y = LocalResponseNorm.apply(x, size=size, alpha=alpha, beta=beta, k=k)
     return y.reshape(input.shape)

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ArgError, ShapeError
-from ..ops import conv, conv_transpose, join, pool, pool_adaptive
+from ..ops.conv import Conv2d
+from ..ops.conv_transpose import ConvTranspose2d
 from ..ops.geometry import Pair, Quad, operand, pair, quad
+from ..ops.index import Getitem
+from ..ops.join import Pad
+from ..ops.pool import AvgPool2d, MaxPool2d
+from ..ops.pool_adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -48,7 +53,7 @@ def conv2d(
         pads = named_padding("conv2d", padding, weight.shape, steps, dilations)
     else:
         pads = quad("conv2d", padding)
-    return conv.conv2d(
+    return Conv2d.apply(
         input, weight, bias, stride=steps, padding=pads, dilation=dilations, groups=groups
     )
 
@@ -96,8 +101,8 @@ def conv_transpose2d(
             )
     rows, columns = (m // s for m, s in zip(more, steps, strict=True))
     if rows or columns:  # whole strides of output padding are further rows of zeros in the input
-        input = join.pad(input, pad_width=((0, 0), (0, 0), (0, rows), (0, columns)))
-    return conv_transpose.conv_transpose2d(
+        input = Pad.apply(input, pad_width=((0, 0), (0, 0), (0, rows), (0, columns)))
+    return ConvTranspose2d.apply(
         input,
         weight,
         bias,
@@ -128,7 +133,7 @@ def max_pool2d(
     kernel, dilations = pair(op, "kernel_size", kernel_size, 1), pair(op, "dilation", dilation, 1)
     steps = kernel if stride is None else pair(op, "stride", stride, 1)
     pads = quad(op, padding)
-    y, argmax = pool.max_pool2d.full(
+    y, argmax = MaxPool2d.apply.full(
         input, kernel=kernel, stride=steps, padding=pads, dilation=dilations, ceil_mode=ceil_mode
     )
     if not return_indices:
@@ -164,7 +169,7 @@ def avg_pool2d(
     """
     op = "avg_pool2d"
     kernel = pair(op, "kernel_size", kernel_size, 1)
-    return pool.avg_pool2d(
+    return AvgPool2d.apply(
         input,
         kernel=kernel,
         stride=kernel if stride is None else pair(op, "stride", stride, 1),
@@ -192,13 +197,13 @@ def adaptive_avg_pool2d(
         )
     output = pair(op, "output_size", sizes, 1)
     if output == (1, 1):
-        return pool_adaptive.global_avg_pool2d(input)
-    return pool_adaptive.adaptive_avg_pool2d(input, output=output)
+        return GlobalAvgPool2d.apply(input)
+    return AdaptiveAvgPool2d.apply(input, output=output)
 
 
 def global_avg_pool2d(input: Value) -> Tensor:
     """The mean of each channel's image, (N,C,H,W) -> (N,C,1,1). Raises ShapeError, DTypeError."""
-    return pool_adaptive.global_avg_pool2d(input)
+    return GlobalAvgPool2d.apply(input)
 
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -231,10 +236,10 @@ def pad(
     if any(n < 0 for n in pad):
         ends = zip(input.shape, widths, strict=True)
         crop = tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in ends)
-        input = join.getitem(input, key=crop)
+        input = Getitem.apply(input, index=crop)
         widths = [(max(0, b), max(0, a)) for b, a in widths]
     fill = 0.0 if value is None else value
-    return join.pad(input, pad_width=tuple(widths), mode=PAD_MODES[mode], value=fill)
+    return Pad.apply(input, pad_width=tuple(widths), mode=PAD_MODES[mode], value=fill)
 
 
 def check_mode(shape: tuple[int, ...], widths: list[tuple[int, int]], mode: str) -> None:
@@ -242,9 +247,7 @@ def check_mode(shape: tuple[int, ...], widths: list[tuple[int, int]], mode: str)
     most = {"reflect": -1, "circular": 0}.get(mode)
     for axis, (n, (before, after)) in enumerate(zip(shape, widths, strict=True)):
         if n + min(0, before) + min(0, after) < 0:
-            raise ShapeError(
-                f"pad: cannot crop {(before, after)} from axis {axis} of shape {shape}"
-            )
+            raise ShapeError(f"pad: cannot crop {(before, after)} off axis {axis} of {shape}")
         if most is not None and max(before, after) > max(0, n + most):
             raise ShapeError(
                 f"pad: mode {mode!r} can add at most {n + most} places to axis {axis} of shape "
