@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError
 from minigrad.op import Op
 from minigrad.ops.elementwise import exp
@@ -23,7 +24,7 @@ from minigrad.ops.select import where
 Array = NDArray[Any]
 
 
-class Tanh(Op, broadcasts=True):
+class Tanh(Op, broadcasts=True, kernel=kernels.tanh):
     """z = tanh x, elementwise.
 
     Shapes    x: any; z: as x
@@ -42,7 +43,7 @@ class Tanh(Op, broadcasts=True):
         return gz * (1.0 - out * out)
 
 
-class Sigmoid(Op, broadcasts=True):
+class Sigmoid(Op, broadcasts=True, kernel=kernels.sigmoid):
     """z = 1 / (1 + e^-x), elementwise.
 
     Shapes    x: any; z: as x
@@ -62,7 +63,7 @@ class Sigmoid(Op, broadcasts=True):
         return gz * (out * (1.0 - out))
 
 
-class Relu(Op, broadcasts=True):
+class Relu(Op, broadcasts=True, kernel=kernels.relu):
     """z = max(x, 0), elementwise.
 
     Shapes    x: any; z: as x
@@ -72,6 +73,7 @@ class Relu(Op, broadcasts=True):
     Example
         >>> relu(np.array([-1.0, 2.0]))
         array([0., 2.])
+
     Reference Nair and Hinton 2010, section 2
     """
 
@@ -82,7 +84,7 @@ class Relu(Op, broadcasts=True):
         return relu_grad(gz, out)
 
 
-class ReluGrad(Op, broadcasts=True):
+class ReluGrad(Op, broadcasts=True, kernel=kernels.relu_grad):
     """gx = gz where z > 0, else 0: the gradient of relu, in one pass over memory.
 
     Shapes    gz, z: the same; gx: as gz
@@ -115,6 +117,7 @@ class LeakyRelu(Op, broadcasts=True):
     Example
         >>> leaky_relu(np.array([-1.0, 2.0]), negative_slope=0.1)
         array([-0.1,  2. ])
+
     Reference Maas, Hannun and Ng 2013, equation 2
     """
 
@@ -135,6 +138,7 @@ class Elu(Op, broadcasts=True):
     Example
         >>> elu(np.array([-np.inf, 0.0, 2.0]))
         array([-1.,  0.,  2.])
+
     Reference Clevert, Unterthiner and Hochreiter 2016, equation 15
     """
 
@@ -177,6 +181,7 @@ class Erf(Op, broadcasts=True):
     Example
         >>> erf(np.array([0.0, 1.0, np.inf])).round(4)
         array([0.    , 0.8427, 1.    ])
+
     Reference W. J. Cody, "Rational Chebyshev approximations for the error function", 1969
     """
 
@@ -201,6 +206,7 @@ class Gelu(Op, broadcasts=True):
     Example
         >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
         array([-0.1587,  0.    ,  0.8413])
+
     Reference Hendrycks and Gimpel 2016, section 2
     """
 

@@ -16,11 +16,12 @@ import math
 
 import numpy as np
 
+from minigrad._kernels import elementwise as kernels
 from minigrad.op import Op
 from minigrad.ops.select import where
 
 
-class Add(Op, broadcasts=True):
+class Add(Op, broadcasts=True, kernel=kernels.add):
     """z = x + y, elementwise.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -43,7 +44,7 @@ class Add(Op, broadcasts=True):
         return gz
 
 
-class Sub(Op, broadcasts=True):
+class Sub(Op, broadcasts=True, kernel=kernels.sub):
     """z = x - y, elementwise.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -66,7 +67,7 @@ class Sub(Op, broadcasts=True):
         return -gz
 
 
-class Mul(Op, broadcasts=True):
+class Mul(Op, broadcasts=True, kernel=kernels.mul):
     """z = x * y, elementwise.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -89,7 +90,7 @@ class Mul(Op, broadcasts=True):
         return gz * x
 
 
-class Div(Op, broadcasts=True):
+class Div(Op, broadcasts=True, kernel=kernels.div):
     """z = x / y, elementwise.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -112,7 +113,7 @@ class Div(Op, broadcasts=True):
         return -(gz * out) / y
 
 
-class Neg(Op, broadcasts=True):
+class Neg(Op, broadcasts=True, kernel=kernels.neg):
     """z = -x, elementwise.
 
     Shapes    x: any; z: as x
@@ -131,7 +132,7 @@ class Neg(Op, broadcasts=True):
         return -gz
 
 
-class Pow(Op, broadcasts=True):
+class Pow(Op, broadcasts=True, kernel=kernels.pow):
     """z = x ** y, elementwise.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -160,7 +161,7 @@ class Pow(Op, broadcasts=True):
         return gz * (out * log(where(x == 0.0, 1.0, x)))  # 0^y ln 0 is meant to be 0
 
 
-class Exp(Op, broadcasts=True):
+class Exp(Op, broadcasts=True, kernel=kernels.exp):
     """z = e^x, elementwise.
 
     Shapes    x: any; z: as x
@@ -179,7 +180,7 @@ class Exp(Op, broadcasts=True):
         return gz * out
 
 
-class Log(Op, broadcasts=True):
+class Log(Op, broadcasts=True, kernel=kernels.log):
     """z = ln x, elementwise; -inf at 0, NaN below.
 
     Shapes    x: any; z: as x
@@ -198,7 +199,7 @@ class Log(Op, broadcasts=True):
         return gz / x
 
 
-class Sqrt(Op, broadcasts=True):
+class Sqrt(Op, broadcasts=True, kernel=kernels.sqrt):
     """z = the square root of x, elementwise; NaN below 0.
 
     Shapes    x: any; z: as x
@@ -217,7 +218,7 @@ class Sqrt(Op, broadcasts=True):
         return gz / (2.0 * out)
 
 
-class Abs(Op, broadcasts=True):
+class Abs(Op, broadcasts=True, kernel=kernels.abs):
     """z = |x|, elementwise.
 
     Shapes    x: any; z: as x

@@ -100,8 +100,8 @@ class Logsumexp(Op):
               0 where all x_ij are -inf
     Keeps     x and z
     Example
-        >>> logsumexp(np.array([1000.0, 1000.0])).round(4)
-        array(1000.6931)
+        >>> logsumexp(np.array([[1000.0, 1000.0]]), axis=1).round(4)
+        array([1000.6931])
     """
 
     def forward(x, *, axis=None, keepdims=False):
@@ -126,8 +126,8 @@ class Norm(Op):
               0 where z_j = 0; for ord = inf ties share the gradient evenly
     Keeps     x and z
     Example
-        >>> norm(np.array([3.0, 4.0]))
-        array(5.)
+        >>> norm(np.array([[3.0, 4.0], [0.0, 0.0]]), axis=1)
+        array([5., 0.])
     """
 
     def forward(x, *, ord=2, axis=None, keepdims=False):

@@ -123,6 +123,7 @@ class Dropout(Op, byproducts=("mask",)):
     Example
         >>> dropout(np.array([1.0, 2.0]), p=0.0)
         array([1., 2.])
+
     Reference Srivastava et al. 2014, section 4, scaled in training instead of testing
     """
 
@@ -143,8 +144,9 @@ class Dropout2d(Op, byproducts=("mask",)):
     Backward  dL/dx_nc.. = dL/dz_nc.. m_nc / (1 - p)      because z is linear in x once m is drawn
     Keeps     the mask, one byte a channel
     Example
-        >>> dropout2d(np.ones((1, 2, 2, 1)), p=1.0).sum()
-        np.float64(0.0)
+        >>> dropout2d(np.ones((1, 2, 2, 1)), p=1.0).tolist()
+        [[[[0.0], [0.0]], [[0.0], [0.0]]]]
+
     Reference Tompson et al. 2015, section 3.2
     """
 

@@ -106,8 +106,8 @@ class Var(Op):
               change of the mean does not count
     Keeps     x
     Example
-        >>> var(np.array([1.0, 3.0])), var(np.array([1.0, 3.0]), ddof=1)
-        (array(1.), array(2.))
+        >>> var(np.array([[1.0, 3.0]]), axis=1, ddof=1)
+        array([2.])
     """
 
     def forward(x, *, axis=None, ddof=0, keepdims=False):
@@ -127,8 +127,8 @@ class Std(Op):
               0 where z_j = 0, the corner of a cone
     Keeps     x and z
     Example
-        >>> std(np.array([1.0, 3.0]))
-        array(1.)
+        >>> std(np.array([[1.0, 3.0]]), axis=1)
+        array([1.])
     """
 
     def forward(x, *, axis=None, ddof=0, keepdims=False):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError, DTypeError
 from minigrad.op import Op
 
@@ -48,7 +49,7 @@ class Where(Op, broadcasts=True):
         return where(condition, 0.0, gz)
 
 
-class Maximum(Op, broadcasts=True):
+class Maximum(Op, broadcasts=True, kernel=kernels.maximum):
     """z = the larger of x and y, elementwise; NaN if either is.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
@@ -71,7 +72,7 @@ class Maximum(Op, broadcasts=True):
         return where(y < x, 0.0, where(x == y, 0.5 * gz, gz))
 
 
-class Minimum(Op, broadcasts=True):
+class Minimum(Op, broadcasts=True, kernel=kernels.minimum):
     """z = the smaller of x and y, elementwise; NaN if either is.
 
     Shapes    x, y: any two that broadcast; z: their broadcast shape
