@@ -185,7 +185,7 @@ class Rule:
 
         if create_graph and spec.composite:
             inputs = [lift(kept[0, i], p) for i, p in enumerate(node.parents)]
-            params = {n: kept[2, i] for i, n in enumerate(spec.params)}
+            params = [kept[2, i] for i in range(len(spec.params))]
             return hooks["compose"](spec, inputs, params, g, node.needs)
 
         def value(source, i):
