@@ -1,0 +1,163 @@
+"""minigrad: a tape-based autograd engine that one person can read in an evening.
+
+Read in this order: ``op`` (what an op is), ``ops/elementwise`` (pages of mathematics),
+``reference/tape`` (the tape, in plain Python), ``tensor``, ``autograd``, ``functional``, ``nn``,
+``optim``; then ``src/tape.pyx`` and the kernels.  The README has the full list with line counts.
+
+>>> import minigrad as mg
+>>> x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> y = (x * x).sum()
+>>> y.backward()
+>>> x.grad
+tensor([2., 4., 6.])
+"""
+
+from ._build import check_binaries
+
+check_binaries()  # before anything compiled is imported
+
+from . import data, functional, io, nn, ops, optim
+from ._config import __version__, show_config
+from ._engine import is_grad_enabled
+from ._kernels.memory import empty_cache, memory_stats
+from ._threads import get_num_threads, set_num_threads, threads
+from .anomaly import anomaly
+from .autograd import enable_grad, grad, hessian, hvp, jacobian, jvp, no_grad, vjp
+from .checkpointing import checkpoint
+from .creation import (
+    arange,
+    empty,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .errors import (
+    ArgError,
+    CheckpointError,
+    DataFormatError,
+    DTypeError,
+    GraphError,
+    MinigradError,
+    NonDifferentiableError,
+    ShapeError,
+)
+from .gradcheck import gradcheck, gradgradcheck
+from .op import Op, custom_op
+from .ops import (
+    Generator,
+    concat,
+    cos,
+    default_generator,
+    einsum,
+    exp,
+    flip,
+    log,
+    logsumexp,
+    manual_seed,
+    matmul,
+    maximum,
+    minimum,
+    norm,
+    outer,
+    roll,
+    sin,
+    split,
+    sqrt,
+    stack,
+    tanh,
+    tensordot,
+    where,
+)
+from .show import show
+from .tensor import Tensor
+
+__all__ = [
+    "__version__",
+    "anomaly",
+    "arange",
+    "ArgError",
+    "checkpoint",
+    "CheckpointError",
+    "concat",
+    "cos",
+    "custom_op",
+    "data",
+    "DataFormatError",
+    "default_generator",
+    "DTypeError",
+    "einsum",
+    "empty",
+    "empty_cache",
+    "enable_grad",
+    "exp",
+    "eye",
+    "flip",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "functional",
+    "Generator",
+    "get_num_threads",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "GraphError",
+    "hessian",
+    "hvp",
+    "io",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "linspace",
+    "log",
+    "logsumexp",
+    "manual_seed",
+    "matmul",
+    "maximum",
+    "memory_stats",
+    "MinigradError",
+    "minimum",
+    "nn",
+    "no_grad",
+    "NonDifferentiableError",
+    "norm",
+    "ones",
+    "ones_like",
+    "Op",
+    "ops",
+    "optim",
+    "outer",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "roll",
+    "set_num_threads",
+    "ShapeError",
+    "show",
+    "show_config",
+    "sin",
+    "split",
+    "sqrt",
+    "stack",
+    "tanh",
+    "Tensor",
+    "tensor",
+    "tensordot",
+    "threads",
+    "vjp",
+    "where",
+    "zeros",
+    "zeros_like",
+]

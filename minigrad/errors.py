@@ -36,3 +36,7 @@ class DataFormatError(MinigradError, ValueError):
 
 class NonDifferentiableError(MinigradError, ValueError):
     """The gradient checker met a kink: no derivative exists there."""
+
+
+class GradientError(MinigradError, AssertionError):
+    """The gradient checker found a gradient that is not the derivative."""
