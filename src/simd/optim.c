@@ -57,7 +57,7 @@ static void sgd(const sgd_step *step, void *param, const void *grad, void *buffe
         vreal p = load_lanes(ps + i, left), g = load_lanes(gs + i, left);
         if (step->weight_decay != 0) g = g + decay * p;
         if (bs) {
-            vreal b = step->first ? g : momentum * load_lanes(bs + i, left) + keep * g;
+            vreal b = momentum * load_lanes(bs + i, left) + keep * g;
             store_lanes(bs + i, b, left);
             g = step->nesterov ? g + momentum * b : b;
         }

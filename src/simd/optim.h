@@ -10,7 +10,6 @@
 typedef struct {
     double lr, momentum, dampening, weight_decay;
     int nesterov;
-    int first;                 /* the buffer holds nothing yet: it becomes the gradient */
 } sgd_step;
 
 typedef struct {
@@ -21,7 +20,6 @@ typedef struct {
 
 typedef struct {
     double lr, alpha, eps, weight_decay, momentum;
-    int centered;
 } rmsprop_step;
 
 typedef struct {
