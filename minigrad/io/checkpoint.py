@@ -76,7 +76,7 @@ def save(
     arrays = {name: _plain(name, value) for name, value in tensors.items()}
     for name in arrays:
         if (reason := sniff.bad_name(name, LONGEST_NAME)) is not None:
-            raise ArgError(f"save: tensor name {name[:60]!r} {reason}")
+            raise ArgError(f"save: tensor name {str(name)[:60]!r} {reason}")
     text = dict(metadata or {})
     for key, value in text.items():
         if not (isinstance(key, str) and isinstance(value, str)):
@@ -189,7 +189,7 @@ def _about(header: dict[str, Any], blob: bytes) -> dict[str, Any] | None:
 def _tensors(blob: bytes, header: dict[str, Any]) -> dict[str, Array]:
     for name in header.keys() - {"__metadata__"}:
         if (reason := sniff.bad_name(name, LONGEST_NAME)) is not None:
-            raise CheckpointError(f"tensor name {name[:60]!r} {reason}")
+            raise CheckpointError(f"tensor name {str(name)[:60]!r} {reason}")
     try:
         entries = safetensors.deserialize(blob)
     except safetensors.SafetensorError as error:

@@ -10,25 +10,20 @@ attribute order is the order of `parameters()` and of `state_dict()`, whose keys
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.errors import ArgError, CheckpointError
+from minigrad.errors import ArgError
+from minigrad.nn import state as state_of_values
 from minigrad.nn.parameter import Parameter
+from minigrad.nn.state import Keys
 from minigrad.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
 T = TypeVar("T")
 Array = np.ndarray[Any, np.dtype[Any]]
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
-
-
-class Keys(NamedTuple):
-    """What `load_state_dict` could not match."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Module:
@@ -261,22 +256,7 @@ class Module:
     def check_state_dict(self, state: Mapping[str, Tensor | Array], *, strict: bool = True) -> Keys:
         """Raise what `load_state_dict` would raise, change nothing."""
         own = dict(self._members("", saved=True))
-        faults = [
-            f"{name}: {reason}"
-            for name, value in own.items()
-            if name in state and (reason := _misfit(value, state[name])) is not None
-        ]
-        missing = [name for name in own if name not in state]
-        unexpected = [name for name in state if name not in own]
-        if strict:
-            faults += [f"missing key: {name}" for name in missing]
-            faults += [f"unexpected key: {name}" for name in unexpected]
-        if faults:
-            raise CheckpointError(
-                f"load_state_dict: the state does not fit {type(self).__name__}, which is "
-                "unchanged:\n  " + "\n  ".join(faults)
-            )
-        return Keys(missing, unexpected)
+        return state_of_values.check(own, state, strict=strict, name=type(self).__name__)
 
     def load_state_dict(self, state: Mapping[str, Tensor | Array], *, strict: bool = True) -> Keys:
         """Copy values (Tensors or arrays) by name into parameters and buffers, all of them or none.
@@ -288,8 +268,7 @@ class Module:
         keys = self.check_state_dict(state, strict=strict)
         for name, value in self._members("", saved=True):
             if name in state:
-                value.data[...] = _array(state[name])
-                value.mutated_()
+                state_of_values.write(value, state[name])
         return keys
 
     # -- text -------------------------------------------------------------------------------------
@@ -315,19 +294,3 @@ def _once(pairs: Iterator[tuple[str, T]]) -> Iterator[tuple[str, T]]:
         if id(value) not in seen:
             seen.add(id(value))
             yield name, value
-
-
-def _array(value: Tensor | Array) -> Array:
-    return value.data if isinstance(value, Tensor) else value
-
-
-def _misfit(own: Tensor, value: object) -> str | None:
-    """Why `value` cannot be copied into `own`, or None."""
-    if not isinstance(value, (Tensor, np.ndarray)):
-        return f"is {type(value).__name__}, not a Tensor or an array"
-    array, target = _array(value), own.data
-    if array.shape != target.shape:
-        return f"has shape {array.shape}, expected {target.shape}"
-    if array.dtype.kind != target.dtype.kind:
-        return f"has dtype {array.dtype}, expected {target.dtype}"
-    return None
