@@ -124,12 +124,12 @@ class DataLoader:
         if self._seed is None and self._generator is None and not self.shuffle:
             self._seed = 0  # an evaluation loader leaves the global generator alone
         if self._seed is None:
-            source = self._generator
+            source: Any = self._generator
             if source is None:
-                from minigrad.ops.random import default_generator as source
-            if not isinstance(source, np.random.Generator):
-                source = source.numpy_generator
-            self._seed = int(source.integers(0, 2**63))
+                from minigrad.ops import random
+
+                source = random.default_generator
+            self._seed = int(source.integers(0, 2**63 - 1, ()))
         return self._seed
 
     @property

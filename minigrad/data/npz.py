@@ -43,6 +43,9 @@ class Npz(Mapping[str, Array]):
         content = read_member(self.zipped, f"{name}.npy", self.max_bytes)
         return parse_npy(content, f"{self.path}: {name!r}")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names  # Mapping's own would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
@@ -69,7 +72,7 @@ def parse_npy(content: bytes, where: str) -> Array:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(f)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except Exception as error:  # the header is a Python literal: its parser raises many kinds
         raise DataFormatError(f"{where}: not an array file ({error})") from error
     if dtype.kind not in "biuf" or dtype.hasobject:
         raise DataFormatError(f"{where}: dtype {dtype}; expected plain numbers (no pickle here)")
