@@ -1,9 +1,9 @@
 """Design: one array in many memory layouts, and the assertions about memory that every kernel owes.
 
 `lay(a, name)` returns an array of the same shape in another layout. All keep the values but
-"broadcast", which repeats the first entry of the first axis with stride 0. Where a layout leaves
-gaps or margins they are filled with NaN, so a kernel that reads outside its operand poisons its
-result.
+"broadcast", which repeats the first entry of the first axis with stride 0. Gaps and margins are
+filled with NaN, so a kernel that reads beyond its operand poisons its result; "offset" and
+"channels_last" have such margins around memory that a kernel may use as it lies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 
 LAYOUTS = (
     "C", "F", "reversed", "strided", "broadcast", "offset", "channels_last", "readonly", "memmap",
-    "misaligned",
+    "misaligned", "sliced",
 )  # fmt: skip
+NAN_MARGINS = ("strided", "sliced", "offset", "channels_last")  # for floating point only
 
 
 def _in_nan(a: np.ndarray, step: int, margin: int) -> np.ndarray:
@@ -24,6 +25,20 @@ def _in_nan(a: np.ndarray, step: int, margin: int) -> np.ndarray:
     view = big[tuple(slice(margin, margin + n * step, step) for n in a.shape)]
     view[...] = a
     return view
+
+
+def _guarded(a: np.ndarray) -> np.ndarray:
+    """a, C-contiguous, between two margins of NaN, three elements off any vector's alignment."""
+    flat = np.full(a.size + 6 + 64, np.nan, a.dtype)
+    view = flat[3 : 3 + a.size].reshape(a.shape)
+    view[...] = a
+    return view
+
+
+def _channels_last(a: np.ndarray) -> np.ndarray:
+    if a.ndim < 2:
+        return _guarded(a)
+    return np.moveaxis(_guarded(np.moveaxis(a, 1, -1)), -1, 1)
 
 
 def _misaligned(a: np.ndarray) -> np.ndarray:
@@ -53,17 +68,16 @@ def lay(a: np.ndarray, layout: str) -> np.ndarray:
         return np.ascontiguousarray(a[flip])[flip]
     if layout == "strided":
         return _in_nan(a, 2, 0)
-    if layout == "offset":
+    if layout == "sliced":
         return _in_nan(a, 1, 3)
     if layout == "broadcast":
         return np.broadcast_to(np.array(a[:1]), a.shape) if a.shape and a.shape[0] else a
-    if layout == "channels_last":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) if a.ndim > 1 else a
     if layout == "readonly":
         b = np.array(a, order="C")
         b.flags.writeable = False
         return b
-    return {"memmap": _memmap, "misaligned": _misaligned}[layout](a)
+    made = {"memmap": _memmap, "misaligned": _misaligned, "channels_last": _channels_last}
+    return {**made, "offset": _guarded}[layout](a)
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

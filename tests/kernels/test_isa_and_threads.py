@@ -105,3 +105,19 @@ def test_repeated_runs_give_the_same_bits():
     finally:
         threads.set_num_threads(before)
     assert all(same(results[0], other) for other in results[1:])
+
+
+def test_float32_kernels_do_not_leave_flushing_on_in_any_thread():
+    small = np.full((4, 16, 64, 64), 2.0**-1060)  # subnormal in float64
+    x, w = np.ones((4, 16, 64, 64), np.float32), np.ones((16, 16, 3, 3), np.float32)
+    kw = dict(stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
+    for _ in range(3):
+        y = conv.conv2d(x, w, **kw)
+        pool.global_avg_pool2d(y)
+        norm.batch_norm(y, None, None, eps=1e-5, relu=True)
+        elementwise.add(y, y)
+        got = conv.conv2d(small, w.astype(np.float64), **kw)
+        assert (got[:, :, 1:-1, 1:-1] == 144 * 2.0**-1060).all()
+        assert (elementwise.add(small, small) == 2.0**-1059).all()
+        tiny = np.array([2.0**-1060, 1e-310]) * np.array([1.0, 1.0])
+        assert (tiny > 0).all()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from minigrad._kernels import conv
 from minigrad._kernels import pool as kernel
 from minigrad.reference import pool as ref
-from tests.layouts import LAYOUTS, check_memory, is_channels_last, lay, same
+from tests.layouts import LAYOUTS, NAN_MARGINS, check_memory, is_channels_last, lay, same
 from tests.strategies import FLOATS, SEEDS, distinct, integers, nchw, pools, reals
 
 DTYPES = pytest.mark.parametrize("dtype", FLOATS)
@@ -105,6 +105,16 @@ def test_argmax_takes_one_byte_while_the_window_allows(side, dtype):
     np.testing.assert_array_equal(at, want_at)
     gx = kernel.max_pool2d_grad(want, at, x_shape=x.shape, **window)
     np.testing.assert_array_equal(gx, ref.max_pool2d_grad(want, at, x_shape=x.shape, **window))
+
+
+def test_a_window_that_lies_in_the_padding_is_minus_infinity_and_drops_its_gradient():
+    x = np.ones((1, 9, 1, 1), np.float32)
+    window = dict(kernel=(2, 2), stride=(1, 1), padding=(1, 1, 1, 1), dilation=(2, 2))
+    y, at = kernel.max_pool2d(x, output=(1, 1), **window)  # taps at rows and columns -1 and 1
+    assert (y == -np.inf).all() and (at < 4).all()
+    gx = kernel.max_pool2d_grad(np.ones_like(y), at, x_shape=x.shape, **window)
+    assert (gx == 0).all()
+    assert (kernel.max_pool2d_gather(x, at, **window) == 0).all()
 
 
 @DTYPES
@@ -209,7 +219,7 @@ def test_every_layout_gives_the_same_bits(dtype, layout, case):
     x, gy = reals(rng, case.x_shape, dtype), reals(rng, case.y_shape, dtype)
     _, at = kernel.max_pool2d(x, output=case.output, **case.window)
     x, gy = lay(x, layout), lay(gy, layout)
-    at = at if layout in ("strided", "offset") else lay(np.array(at, order="C"), layout)
+    at = at if layout in NAN_MARGINS else lay(np.array(at, order="C"), layout)
     plain = [np.array(a, order="C", subok=False) for a in (x, gy, at)]
     before = [a.copy() for a in plain]
     for got, want in zip(every_pool(case, x, gy, at), every_pool(case, *plain), strict=True):
