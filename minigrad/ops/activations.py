@@ -104,7 +104,7 @@ class ReluGrad(Op, broadcasts=True, kernel=kernels.relu_grad):
         return relu_grad(gx, z)
 
     def grad_z(gx):
-        return None
+        return np.zeros(gx.shape, gx.dtype)
 
 
 class LeakyRelu(Op, broadcasts=True):

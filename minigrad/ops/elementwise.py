@@ -151,7 +151,7 @@ class Pow(Op, broadcasts=True, kernel=kernels.pow):
 
     def grad_x(gz, x, y):
         if isinstance(y, (int, float)):
-            return gz * (y * x ** (y - 1)) if y != 0 else None
+            return gz * (y * x ** (y - 1)) if y != 0 else np.zeros(gz.shape, gz.dtype)
         base = where(y == 0.0, where(x == 0.0, 1.0, x), x)  # 0 * 0^-1 is meant to be 0
         return gz * (y * base ** (y - 1.0))
 
@@ -253,7 +253,7 @@ class Sign(Op, broadcasts=True):
         return np.sign(x)
 
     def grad_x(gz):
-        return None
+        return np.zeros(gz.shape, gz.dtype)
 
 
 class Sin(Op, broadcasts=True):

@@ -72,7 +72,7 @@ class TieShare(Op):
     Forward   s_ij = (1 if x_ij = z_j else 0) / (number of i with x_ij = z_j); NaN equals NaN here
     Backward  dL/dx_ij = 0      because s only jumps
               dL/dz_j = 0       because s only jumps
-    Keeps     nothing
+    Keeps     the shape of z
     Example
         >>> tie_share(np.array([3.0, 1.0, 3.0]), np.array([3.0]))
         array([0.5, 0. , 0.5])
@@ -84,10 +84,10 @@ class TieShare(Op):
         return hits / np.sum(hits, axis=axes, keepdims=True, dtype=x.dtype)
 
     def grad_x(gs):
-        return None
+        return np.zeros(gs.shape, gs.dtype)
 
-    def grad_z(gs):
-        return None
+    def grad_z(gs, z_shape):
+        return np.zeros(z_shape, gs.dtype)
 
 
 class Logsumexp(Op):
