@@ -1,4 +1,6 @@
 # The plans and kernels of convolution: src/simd/conv.h explains every field.
+from minigrad._kernels.tasks cimport task_kernel
+
 cdef extern from "conv.h" nogil:
     ctypedef struct conv_axis:
         Py_ssize_t size, count, step, taps, first
@@ -40,15 +42,11 @@ cdef extern from "conv.h" nogil:
         void *grad_w
 
     ctypedef struct conv_forward_kernels:
-        Py_ssize_t (*pack_tasks)(const conv_forward_plan *p) noexcept nogil
-        void (*pack_task)(const conv_forward_plan *p, Py_ssize_t task) noexcept nogil
-        Py_ssize_t (*tasks)(const conv_forward_plan *p) noexcept nogil
         Py_ssize_t (*scratch)(const conv_forward_plan *p) noexcept nogil
-        void (*task)(const conv_forward_plan *p, Py_ssize_t task, void *scratch) noexcept nogil
+        task_kernel *pack
+        task_kernel *task
 
     ctypedef struct conv_grad_w_kernels:
-        Py_ssize_t (*tasks)(const conv_grad_w_plan *p) noexcept nogil
         Py_ssize_t (*scratch)(const conv_grad_w_plan *p) noexcept nogil
-        void (*task)(const conv_grad_w_plan *p, Py_ssize_t task, void *scratch) noexcept nogil
-        Py_ssize_t (*merge_tasks)(const conv_grad_w_plan *p) noexcept nogil
-        void (*merge_task)(const conv_grad_w_plan *p, Py_ssize_t task) noexcept nogil
+        task_kernel *task
+        task_kernel *merge

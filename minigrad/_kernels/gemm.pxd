@@ -1,4 +1,6 @@
-# The dense product and the one way to run a grid of tasks (see src/kernels/gemm.pyx).
+# The dense product: src/simd/gemm.h explains every field.
+from minigrad._kernels.tasks cimport task_kernel
+
 cdef extern from "gemm.h" nogil:
     cdef enum:
         A_AS_IT_IS
@@ -25,7 +27,7 @@ cdef extern from "gemm.h" nogil:
     ctypedef struct gemm_kernels:
         int mr
         int nr
-        void (*pack_task)(const gemm_plan *p, Py_ssize_t task) noexcept nogil
-        void (*task)(const gemm_plan *p, Py_ssize_t task, void *scratch) noexcept nogil
+        task_kernel *pack
+        task_kernel *task
         void (*column_sums)(const void *src, Py_ssize_t row_step, Py_ssize_t m, Py_ssize_t n,
                             double *out) noexcept nogil

@@ -14,20 +14,19 @@ Not here: vectors and broadcasting (`minigrad/ops/linear.py`), gradients (they a
 from minigrad.errors import ShapeError
 
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
 from numpy cimport ndarray
 
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, floats, times
-from minigrad._kernels.threads cimport check_signals, team
+from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
 cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 beside 6 rows of A
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
-cdef double SLICE = 4e9                # flop between two looks for Ctrl-C, about 0.1 s
 
 
 cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
@@ -90,10 +89,12 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels) noexcept nogi
         p.pack_a = A_BY_ROWS if p.a_col == 1 else A_BY_COLUMNS
 
 
-cdef void fill_offsets(const gemm_plan *p, int mr, Py_ssize_t *row_at, Py_ssize_t *col_at,
-                       Py_ssize_t *c_at) noexcept nogil:
+cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
     """Where rows and columns of A, and rows of C, lie from the start of their block."""
+    cdef Py_ssize_t *c_at = row_at + p.m_block
+    cdef Py_ssize_t *col_at = c_at + p.m_block
     cdef Py_ssize_t i, k
+    p.row_at, p.c_at, p.col_at = row_at, c_at, col_at
     for i in range(p.m_block):
         c_at[i] = i * p.c_row
         if p.pack_a == A_AS_IT_IS:
@@ -108,31 +109,6 @@ cdef void fill_offsets(const gemm_plan *p, int mr, Py_ssize_t *row_at, Py_ssize_
 
 # --- running -----------------------------------------------------------------------------------
 
-cdef int run(const gemm_plan *p, const gemm_kernels *kernels, char *rooms, Py_ssize_t room,
-             int threads) except -1:
-    """Pack B, then compute the blocks of C; `rooms` holds `room` bytes for each thread."""
-    cdef Py_ssize_t packs = p.panels * p.k_blocks * (p.batch if p.packed_batch else 1)
-    cdef Py_ssize_t tasks = p.m_blocks * p.n_blocks * p.batch, t, start, stop
-    cdef double flop = 2.0 * p.m * p.n * p.k * p.batch / tasks
-    cdef Py_ssize_t step = max(1, <Py_ssize_t>(SLICE * threads / flop))
-    if threads == 1 and tasks <= step:
-        with nogil:
-            for t in range(packs):
-                kernels.pack_task(p, t)
-            for t in range(tasks):
-                kernels.task(p, t, rooms)
-        return 0
-    for t in prange(packs, nogil=True, num_threads=threads, schedule="dynamic", chunksize=4):
-        kernels.pack_task(p, t)
-    for start in range(0, tasks, step):
-        stop = min(tasks, start + step)
-        for t in prange(start, stop, nogil=True, num_threads=threads, schedule="dynamic",
-                        chunksize=1):
-            kernels.task(p, t, rooms + threadid() * room)
-        check_signals()
-    return 0
-
-
 cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
     return (size + 127) // 64 * 64
 
@@ -141,11 +117,11 @@ cdef int multiply(gemm_plan *p, int typenum) except -1:
     """C = A B + bias. All fields up to c_col, bias and relu are set; no size is 0."""
     cdef const gemm_kernels *kernels = table_for(typenum).gemm
     cdef Py_ssize_t item = 4 if typenum == cnp.NPY_FLOAT else 8
-    cdef Py_ssize_t offsets, packed, room = 0
+    cdef Py_ssize_t offsets, packed, room = 0, packs, tasks
+    cdef double flop = 2.0 * p.batch * p.m * p.n * p.k
     cdef char *memory
-    cdef int threads
+    cdef int threads = team(flop)
     choose_blocks(p, kernels)
-    threads = team(2.0 * p.batch * p.m * p.n * p.k)
     p.packed_batch = p.k_blocks * p.panels * p.k_block * kernels.nr
     packed = times("matmul", p.packed_batch, item)
     if p.b_batch:
@@ -159,12 +135,11 @@ cdef int multiply(gemm_plan *p, int typenum) except -1:
     memory = <char *>scratch(packed + offsets + room * threads)
     try:
         p.packed = memory
-        p.row_at = <Py_ssize_t *>(memory + packed)
-        p.c_at = p.row_at + p.m_block
-        p.col_at = p.c_at + p.m_block
-        fill_offsets(p, kernels.mr, <Py_ssize_t *>p.row_at, <Py_ssize_t *>p.col_at,
-                     <Py_ssize_t *>p.c_at)
-        run(p, kernels, memory + packed + offsets, room, threads)
+        fill_offsets(p, kernels.mr, <Py_ssize_t *>(memory + packed))
+        packs = p.panels * p.k_blocks * (p.batch if p.packed_batch else 1)
+        tasks = p.m_blocks * p.n_blocks * p.batch
+        run_tasks(kernels.pack, p, packs, 4.0 * p.k_block * kernels.nr, NULL, 0, threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + offsets, room, threads)
     finally:
         scratch_free(memory)
     return 0

@@ -21,7 +21,7 @@
 #ifndef MINIGRAD_CONV_H
 #define MINIGRAD_CONV_H
 
-#include <stdint.h>
+#include "task.h"
 
 /* One spatial axis.  Output o meets source o * step + tap[r] at tap r; outside 0..size-1 are zeros.
  * A band of `block` outputs keeps `slots` source rows: either all from the first to the last one
@@ -84,20 +84,16 @@ typedef struct {
     void *grad_w;                    /* (K, C/groups, R, S) */
 } conv_grad_w_plan;
 
+/* What a pass needs: bytes of scratch for one thread, and its two grids, run one after the other.
+ * Forward packs the weights, then computes; grad_w computes, then merges. */
 typedef struct {
-    intptr_t (*pack_tasks)(const conv_forward_plan *p);
-    void (*pack_task)(const conv_forward_plan *p, intptr_t task);
-    intptr_t (*tasks)(const conv_forward_plan *p);
-    intptr_t (*scratch)(const conv_forward_plan *p); /* bytes for one thread */
-    void (*task)(const conv_forward_plan *p, intptr_t task, void *scratch);
+    intptr_t (*scratch)(const conv_forward_plan *p);
+    task_kernel *pack, *task;        /* groups x chunks x panels; groups x bands x out_blocks */
 } conv_forward_kernels;
 
 typedef struct {
-    intptr_t (*tasks)(const conv_grad_w_plan *p);
     intptr_t (*scratch)(const conv_grad_w_plan *p);
-    void (*task)(const conv_grad_w_plan *p, intptr_t task, void *scratch);
-    intptr_t (*merge_tasks)(const conv_grad_w_plan *p);
-    void (*merge_task)(const conv_grad_w_plan *p, intptr_t task);
+    task_kernel *task, *merge;       /* merge's grid: groups x chunks x out_blocks; task's: x parts */
 } conv_grad_w_kernels;
 
 #endif

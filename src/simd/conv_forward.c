@@ -16,12 +16,9 @@ INLINE intptr_t depth_of(const conv_forward_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
 }
 
-static intptr_t pack_tasks(const conv_forward_plan *p) {
-    return p->groups * p->in.chunks * p->panels;
-}
-
 /* One panel of weights: out[tap, channel][lane], zeros past the last output and channel. */
-static void pack_task(const conv_forward_plan *p, intptr_t task) {
+static void pack_task(const void *plan, intptr_t task, void *scratch) {
+    const conv_forward_plan *p = plan;
     const intptr_t panel = task % p->panels, chunk = task / p->panels % p->in.chunks;
     const intptr_t group = task / p->panels / p->in.chunks;
     const intptr_t taps = p->in.h.taps * p->in.w.taps, c0 = chunk * p->in.chunk;
@@ -30,6 +27,7 @@ static void pack_task(const conv_forward_plan *p, intptr_t task) {
     const real *w = (const real *)p->weights + group * p->w_group + panel * NR * p->w_out +
                     c0 * p->w_in;
     real *out = (real *)p->packed + task * depth_of(p) * NR;
+    (void)scratch;
     if (lanes < NR || channels < p->in.chunk)
         memset(out, 0, (size_t)(depth_of(p) * NR) * sizeof(real));
     for (intptr_t k = 0; k < lanes; k++)
@@ -38,10 +36,6 @@ static void pack_task(const conv_forward_plan *p, intptr_t task) {
             for (intptr_t t = 0; t < taps; t++)
                 out[(t * p->in.chunk + c) * NR + k] = from[p->w_tap[t]];
         }
-}
-
-static intptr_t tasks(const conv_forward_plan *p) {
-    return p->groups * band_count(&p->in) * p->out_blocks;
 }
 
 static intptr_t scratch_bytes(const conv_forward_plan *p) {
@@ -56,7 +50,8 @@ static real *output_offsets(const conv_output *o, const band_range *r, intptr_t 
            (o->w0 + r->j0 * o->w_step) * o->channels;
 }
 
-static void task(const conv_forward_plan *p, intptr_t index, void *scratch) {
+static void task(const void *plan, intptr_t index, void *scratch) {
+    const conv_forward_plan *p = plan;
     const unsigned mode = fp_enter();
     const intptr_t out_block = index % p->out_blocks, band = index / p->out_blocks;
     const intptr_t group = band / band_count(&p->in), depth = depth_of(p);
@@ -90,8 +85,5 @@ static void task(const conv_forward_plan *p, intptr_t index, void *scratch) {
 }
 
 extern const conv_forward_kernels NAME(conv_forward_kernels);
-const conv_forward_kernels NAME(conv_forward_kernels) = {.pack_tasks = pack_tasks,
-                                                         .pack_task = pack_task,
-                                                         .tasks = tasks,
-                                                         .scratch = scratch_bytes,
-                                                         .task = task};
+const conv_forward_kernels NAME(conv_forward_kernels) = {
+    .scratch = scratch_bytes, .pack = pack_task, .task = task};

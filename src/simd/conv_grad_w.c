@@ -18,12 +18,6 @@ INLINE intptr_t taps_of(const conv_grad_w_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
 }
 
-static intptr_t merge_tasks(const conv_grad_w_plan *p) {
-    return p->groups * p->in.chunks * p->out_blocks;
-}
-
-static intptr_t tasks(const conv_grad_w_plan *p) { return merge_tasks(p) * p->parts; }
-
 static intptr_t gy_bytes(const conv_grad_w_plan *p) {
     return rounded(p->in.band_pixels * p->out_pitch * (intptr_t)sizeof(real));
 }
@@ -46,7 +40,8 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     return room;
 }
 
-static void task(const conv_grad_w_plan *p, intptr_t index, void *scratch) {
+static void task(const void *plan, intptr_t index, void *scratch) {
+    const conv_grad_w_plan *p = plan;
     const unsigned mode = fp_enter();
     const intptr_t part = index % p->parts, owner = index / p->parts;
     const intptr_t k0 = owner % p->out_blocks * p->out_block;
@@ -80,7 +75,8 @@ static void task(const conv_grad_w_plan *p, intptr_t index, void *scratch) {
 }
 
 /* The parts of one block of gW, added in order, then turned to (K, C, R, S). */
-static void merge_task(const conv_grad_w_plan *p, intptr_t index) {
+static void merge_task(const void *plan, intptr_t index, void *scratch) {
+    const conv_grad_w_plan *p = plan;
     const unsigned mode = fp_enter();
     const intptr_t k0 = index % p->out_blocks * p->out_block;
     const intptr_t c0 = index / p->out_blocks % p->in.chunks * p->in.chunk;
@@ -89,6 +85,7 @@ static void merge_task(const conv_grad_w_plan *p, intptr_t index) {
     const intptr_t n = least(p->out_block, p->group_outputs - k0);
     const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
     real *sum = (real *)p->partial + index * p->parts * size;
+    (void)scratch;
     for (intptr_t part = 1; part < p->parts; part++)
         for (intptr_t e = 0; e < size; e += VL)
             vstore(sum + e, vload(sum + e) + vload(sum + part * size + e));
@@ -102,8 +99,5 @@ static void merge_task(const conv_grad_w_plan *p, intptr_t index) {
 }
 
 extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
-const conv_grad_w_kernels NAME(conv_grad_w_kernels) = {.tasks = tasks,
-                                                       .scratch = scratch_bytes,
-                                                       .task = task,
-                                                       .merge_tasks = merge_tasks,
-                                                       .merge_task = merge_task};
+const conv_grad_w_kernels NAME(conv_grad_w_kernels) = {
+    .scratch = scratch_bytes, .task = task, .merge = merge_task};

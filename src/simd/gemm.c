@@ -11,7 +11,9 @@
 INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
 
 /* Panel `task` of B: packed[k][lane] = B[k0 + k][panel NR + lane], zeros past column n. */
-static void pack_task(const gemm_plan *p, intptr_t task) {
+static void pack_task(const void *plan, intptr_t task, void *scratch) {
+    const gemm_plan *p = plan;
+    (void)scratch;
     const intptr_t j = task % p->panels * NR, k0 = task / p->panels % p->k_blocks * p->k_block;
     const intptr_t batch = task / p->panels / p->k_blocks, depth = least(p->k_block, p->k - k0);
     const real *b = (const real *)p->b + batch * p->b_batch + k0 * p->b_row + j * p->b_col;
@@ -58,7 +60,8 @@ static void start_from_bias(const gemm_plan *p, const real *bias, const block_ar
             ((real *)args->c)[i * p->c_row + j * p->c_col] = bias[i];
 }
 
-static void task(const gemm_plan *p, intptr_t index, void *scratch) {
+static void task(const void *plan, intptr_t index, void *scratch) {
+    const gemm_plan *p = plan;
     const unsigned mode = fp_enter();
     const intptr_t j0 = index % p->n_blocks * p->n_block;
     const intptr_t i0 = index / p->n_blocks % p->m_blocks * p->m_block;
@@ -100,4 +103,4 @@ static void column_sums(const void *src, intptr_t row_step, intptr_t m, intptr_t
 
 extern const gemm_kernels NAME(gemm_kernels);
 const gemm_kernels NAME(gemm_kernels) = {
-    .mr = MR, .nr = NR, .pack_task = pack_task, .task = task, .column_sums = column_sums};
+    .mr = MR, .nr = NR, .pack = pack_task, .task = task, .column_sums = column_sums};

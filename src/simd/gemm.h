@@ -22,7 +22,7 @@
 #ifndef MINIGRAD_GEMM_H
 #define MINIGRAD_GEMM_H
 
-#include <stdint.h>
+#include "task.h"
 
 enum { BLOCK_ACCUMULATE = 1, BLOCK_RELU = 2 };
 
@@ -57,8 +57,7 @@ typedef struct {
 
 typedef struct {
     int mr, nr;                      /* rows and columns of a tile */
-    void (*pack_task)(const gemm_plan *p, intptr_t task);  /* batch (if not shared) x k x panel */
-    void (*task)(const gemm_plan *p, intptr_t task, void *scratch);
+    task_kernel *pack, *task;        /* plan: gemm_plan; pack: batch (if not shared) x k x panel */
     /* out[k] = the sum over i < m of src[i * row_step + k], in the order of i, in double */
     void (*column_sums)(const void *src, intptr_t row_step, intptr_t m, intptr_t n, double *out);
 } gemm_kernels;

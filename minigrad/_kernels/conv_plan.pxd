@@ -1,0 +1,23 @@
+# How a convolution is cut into tasks (see src/kernels/conv_plan.pyx).
+from minigrad._kernels.conv cimport conv_axis, conv_band, conv_forward_plan, conv_grad_w_plan
+
+# A validated convolution: all sizes fit in 64 bits, all outputs exist.
+cdef struct geometry:
+    Py_ssize_t N, C, H, W, K, R, S, P, Q
+    Py_ssize_t stride_h, stride_w, top, left, dilation_h, dilation_w
+    Py_ssize_t groups, group_c, group_k
+
+# The tables of one pass: taps of both axes, taps of the weights, offsets of taps in a band.
+cdef struct tables:
+    Py_ssize_t *h
+    Py_ssize_t *w
+    Py_ssize_t *weight
+    Py_ssize_t *band
+
+cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil
+cdef tables carve(const geometry *g, void *memory) noexcept nogil
+cdef void plan_forward_taps(const geometry *g, tables t, conv_forward_plan *p) noexcept nogil
+cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
+                     conv_forward_plan *p) noexcept nogil
+cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil
+cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil

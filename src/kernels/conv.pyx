@@ -1,0 +1,300 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Convolution: conv2d, its two gradients, and the gradient of its bias.
+
+Design. Every pass is a matrix product on channels-last memory whose im2row operand exists only as
+offsets (`src/simd/conv.h`). This module checks the arguments, asks `conv_plan` for blocks, packs
+and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
+every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution has
+kernels of its own (`conv_depthwise.pyx`).
+
+Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
+definition. Results are the same bits for any number of threads.
+
+Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`.
+"""
+from minigrad.errors import ArgError, ShapeError
+
+cimport numpy as cnp
+from numpy cimport ndarray
+
+from minigrad._kernels.conv cimport (
+    conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
+from minigrad._kernels.conv_plan cimport (
+    carve, geometry, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
+from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.memory cimport empty, scratch, scratch_free
+from minigrad._kernels.operands cimport c_order, channels_last, floats, plus, sizes, times, zeros
+from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.threads cimport team
+
+cnp.import_array()
+
+
+# --- geometry ----------------------------------------------------------------------------------
+
+cdef Py_ssize_t output_size(str op, str axis, Py_ssize_t size, Py_ssize_t pads, Py_ssize_t kernel,
+                            Py_ssize_t stride, Py_ssize_t dilation) except -1:
+    """(size + pads - dilation (kernel - 1) - 1) / stride + 1, or ShapeError."""
+    cdef Py_ssize_t padded = plus(op, size, pads)
+    cdef Py_ssize_t reach = plus(op, times(op, dilation, kernel - 1), 1)
+    if padded < reach:
+        raise ShapeError(
+            f"{op}: the kernel spans {reach} {axis}, the padded input has {padded}; pad more, or "
+            f"use a smaller kernel or dilation")
+    return (padded - reach) // stride + 1
+
+
+cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
+                       object padding, object dilation, object groups) except -1:
+    """Everything about a convolution of x (N, C, H, W) by w (K, C/groups, R, S)."""
+    cdef Py_ssize_t two[2]
+    cdef Py_ssize_t pads[4]
+    g.N, g.C, g.H, g.W = x[0], x[1], x[2], x[3]
+    g.K, g.group_c, g.R, g.S = w[0], w[1], w[2], w[3]
+    sizes(op, "stride", stride, 2, 1, two)
+    g.stride_h, g.stride_w = two[0], two[1]
+    sizes(op, "dilation", dilation, 2, 1, two)
+    g.dilation_h, g.dilation_w = two[0], two[1]
+    sizes(op, "padding", padding, 4, 0, pads)
+    g.top, g.left = pads[0], pads[2]
+    sizes(op, "groups", (groups,), 1, 1, two)
+    g.groups = two[0]
+    if g.R < 1 or g.S < 1:
+        raise ShapeError(f"{op}: the kernel has no taps: {g.R} x {g.S}")
+    if g.K % g.groups or g.C % g.groups or g.C // g.groups != g.group_c:
+        raise ShapeError(
+            f"{op}: x has {g.C} channels, w expects {g.groups} x {g.group_c} and gives {g.K} "
+            f"outputs (x {(x[0], x[1], x[2], x[3])}, w {(w[0], w[1], w[2], w[3])})")
+    g.group_k = g.K // g.groups
+    g.P = output_size(op, "rows", g.H, plus(op, pads[0], pads[1]), g.R, g.stride_h, g.dilation_h)
+    g.Q = output_size(op, "columns", g.W, plus(op, pads[2], pads[3]), g.S, g.stride_w,
+                      g.dilation_w)
+    times(op, times(op, times(op, g.N, g.K), times(op, g.P, g.Q)), 64)
+    return 0
+
+
+cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py_ssize_t h,
+                     Py_ssize_t w) except -1:
+    if (<object>a).shape != (n, c, h, w):
+        raise ShapeError(f"{op}: {name} has shape {(<object>a).shape}, expected {(n, c, h, w)}")
+    return 0
+
+
+cdef double flop_of(const geometry *g) noexcept:
+    return 2.0 * g.N * g.K * g.P * g.Q * g.group_c * g.R * g.S
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+    return (size + 127) // 64 * 64
+
+
+# --- running -----------------------------------------------------------------------------------
+
+cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop) except -1:
+    """Y = A W: taps, weights and output are set."""
+    cdef const conv_forward_kernels *kernels = table_for(typenum).conv_forward
+    cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
+    cdef int threads = team(flop)
+    cdef Py_ssize_t depth, packs, tasks, packed, room
+    cdef char *memory
+    plan_forward(p, t, nr, item)
+    depth = p.band.h.taps * p.band.w.taps * p.band.chunk
+    packs = p.groups * p.band.chunks * p.panels
+    tasks = p.groups * p.band.image_blocks * p.band.h.blocks * p.band.w.blocks * p.out_blocks
+    packed = padded(packs * depth * nr * item)
+    room = kernels.scratch(p)
+    memory = <char *>scratch(packed + room * threads)
+    try:
+        p.packed = memory
+        run_tasks(kernels.pack, p, packs, 4.0 * depth * nr, NULL, 0, threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed, room, threads)
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) except -1:
+    """gW = A^T gY: taps and arrays are set."""
+    cdef const conv_grad_w_kernels *kernels = table_for(typenum).conv_grad_w
+    cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
+    cdef int threads = team(flop)
+    cdef Py_ssize_t owners, partial, room
+    cdef char *memory
+    plan_grad_w(p, t, nr, item)
+    owners = p.groups * p.band.chunks * p.out_blocks
+    partial = p.band.h.taps * p.band.w.taps * p.band.chunk * p.out_pitch * item
+    room = kernels.scratch(p)
+    memory = <char *>scratch(padded(owners * p.parts * partial) + room * threads)
+    try:
+        p.partial = memory
+        run_tasks(kernels.task, p, owners * p.parts, flop / (owners * p.parts),
+                  memory + padded(owners * p.parts * partial), room, threads)
+        run_tasks(kernels.merge, p, owners, 4.0 * p.parts * partial, NULL, 0, threads)
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+cdef int forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bint relu,
+                 ndarray y) except -1:
+    cdef conv_forward_plan p
+    cdef void *memory = scratch(table_bytes(g))
+    cdef tables t = carve(g, memory)
+    try:
+        plan_forward_taps(g, t, &p)
+        p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
+        p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
+        p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(y), g.P, g.Q, g.K
+        p.out.h0 = p.out.w0 = 0
+        p.out.h_step = p.out.w_step = 1
+        p.groups, p.group_outputs = g.groups, g.group_k
+        p.weights = cnp.PyArray_DATA(w)
+        p.w_in = g.R * g.S
+        p.w_out = g.group_c * p.w_in
+        p.w_group = g.group_k * p.w_out
+        p.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
+        p.relu = relu
+        run_forward(&p, t, cnp.PyArray_TYPE(x), flop_of(g))
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
+    """One convolution of gy for every phase of the stride; gx is zero where no tap comes."""
+    cdef conv_forward_plan p
+    cdef Py_ssize_t r, s
+    cdef void *memory = scratch(table_bytes(g))
+    cdef tables t = carve(g, memory)
+    try:
+        p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(gy), g.N, g.K
+        p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_k, 1, 1
+        p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(gx), g.H, g.W, g.C
+        p.groups, p.group_outputs = g.groups, g.group_c
+        p.weights = cnp.PyArray_DATA(w)
+        p.w_out = g.R * g.S
+        p.w_in = g.group_c * p.w_out
+        p.w_group = g.group_k * p.w_in
+        p.bias, p.relu = NULL, False
+        for r in range(g.R):
+            for s in range(g.S):
+                if plan_phase(g, t, r, s, &p):
+                    run_forward(&p, t, cnp.PyArray_TYPE(gy), 2.0 * g.N * p.band.h.count
+                                * p.band.w.count * p.band.h.taps * p.band.w.taps * g.C * g.group_k)
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
+    cdef conv_forward_plan taps
+    cdef conv_grad_w_plan p
+    cdef void *memory = scratch(table_bytes(g))
+    cdef tables t = carve(g, memory)
+    try:
+        plan_forward_taps(g, t, &taps)
+        p.band = taps.band
+        p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
+        p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
+        p.gy, p.grad_w = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(gw)
+        p.groups, p.group_outputs = g.groups, g.group_k
+        run_grad_w(&p, t, cnp.PyArray_TYPE(x), flop_of(g))
+    finally:
+        scratch_free(memory)
+    return 0
+
+
+# --- from Python -------------------------------------------------------------------------------
+
+def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False):
+    """y[n,k,p,q] = b[k] + sum_crs xp[n, c, p sh + r dh, q sw + s dw] w[k,c,r,s], then relu.
+
+    Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q), channels-last;
+            P = (H + top + bottom - dh (R-1) - 1) // sh + 1
+    Raises  ShapeError, DTypeError, ArgError, MemoryError
+    Source  Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
+            architectures", SC 2018 (blocking); the offset tables are ours
+    """
+    cdef geometry g
+    cdef Py_ssize_t dims[4]
+    cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias = None
+    cdef int typenum = cnp.PyArray_TYPE(image)
+    cdef ndarray weight = floats("conv2d", "w", w, 4, typenum)
+    read_geometry("conv2d", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image),
+                  <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride, padding, dilation, groups)
+    if b is not None:
+        bias = c_order(floats("conv2d", "b", b, 1, typenum))
+        if cnp.PyArray_DIM(bias, 0) != g.K:
+            raise ShapeError(f"conv2d: b has shape {(<object>bias).shape}, expected ({g.K},)")
+    dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
+    y = empty(4, dims, typenum, True)
+    if not g.N or not g.K:
+        return y
+    if not g.C:
+        (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
+        return (<object>y).clip(0, None) if relu else y
+    forward(&g, channels_last(image), c_order(weight), bias, relu, y)
+    return y
+
+
+def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups):
+    """gx = the adjoint of x -> conv2d(x, w), applied to gy.
+
+    Shapes  gy: (N, K, P, Q); w: (K, C/groups, R, S); gx: x_shape = (N, C, H, W), channels-last
+    Raises  ShapeError (also when gy is not what x_shape gives), DTypeError, ArgError, MemoryError
+    """
+    cdef geometry g
+    cdef Py_ssize_t dims[4]
+    cdef ndarray grad = floats("conv2d_grad_x", "gy", gy, 4, -1), gx
+    cdef int typenum = cnp.PyArray_TYPE(grad)
+    cdef ndarray weight = floats("conv2d_grad_x", "w", w, 4, typenum)
+    sizes("conv2d_grad_x", "x_shape", x_shape, 4, 0, dims)
+    read_geometry("conv2d_grad_x", &g, dims, <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride,
+                  padding, dilation, groups)
+    check_shape("conv2d_grad_x", "gy", grad, g.N, g.K, g.P, g.Q)
+    if covers(g.R, g.stride_h, g.dilation_h, g.top, g.H) and covers(
+            g.S, g.stride_w, g.dilation_w, g.left, g.W) and g.K:
+        gx = empty(4, dims, typenum, True)
+    else:
+        gx = zeros(4, dims, typenum, True)
+    if g.N and g.C and g.K:
+        grad_x(&g, channels_last(grad), c_order(weight), gx)
+    return gx
+
+
+cdef bint covers(Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t dilation, Py_ssize_t before,
+                 Py_ssize_t size) noexcept:
+    """Whether every row of x meets a tap: the phases of the taps are all phases of the rows."""
+    cdef Py_ssize_t phase, r, phases = min(stride, size)
+    if phases > taps:
+        return False
+    for phase in range(phases):
+        for r in range(taps):
+            if (r * dilation - before % stride - phase) % stride == 0:
+                break
+        else:
+            return False
+    return True
+
+
+def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups):
+    """gw[k,c,r,s] = sum_npq gy[n,k,p,q] xp[n, c, p sh + r dh, q sw + s dw].
+
+    Shapes  gy: (N, K, P, Q); x: (N, C, H, W); gw: w_shape = (K, C/groups, R, S), C order
+    Raises  ShapeError (also when gy is not what x and w_shape give), DTypeError, ArgError,
+            MemoryError
+    """
+    cdef geometry g
+    cdef Py_ssize_t dims[4]
+    cdef ndarray grad = floats("conv2d_grad_w", "gy", gy, 4, -1), gw
+    cdef int typenum = cnp.PyArray_TYPE(grad)
+    cdef ndarray image = floats("conv2d_grad_w", "x", x, 4, typenum)
+    sizes("conv2d_grad_w", "w_shape", w_shape, 4, 0, dims)
+    read_geometry("conv2d_grad_w", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image), dims, stride,
+                  padding, dilation, groups)
+    check_shape("conv2d_grad_w", "gy", grad, g.N, g.K, g.P, g.Q)
+    if not g.N or not g.C or not g.K:
+        return zeros(4, dims, typenum, False)
+    gw = empty(4, dims, typenum, False)
+    grad_w(&g, channels_last(grad), channels_last(image), gw)
+    return gw

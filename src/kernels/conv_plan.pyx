@@ -1,0 +1,227 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""How a convolution is cut into bands, chunks and tasks: from shapes alone.
+
+Design. Three questions, answered once per call. Which taps meet which source row: trivial for
+forward; for the gradient of x, one plan for every *phase* of the stride, because the pixels
+h = h0 + i * stride all meet the same taps, at gy rows i + const. How many channels in a band: as many
+as keep the R * S * chunk rows of one weight panel in the first-level cache. How many pixels: enough
+to pay for a panel's way into that cache, few enough to leave 16 tasks for any number of threads.
+
+Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a picture.
+"""
+cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
+cdef double WORTH_TASKS = 3e6          # flop; below, one task
+
+
+cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
+    """How many parts of `part` cover size."""
+    return (size + part - 1) // part
+
+
+cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
+    """The size of equal parts, each at most `most`."""
+    return parts(size, parts(size, max(1, min(most, size))))
+
+
+# --- taps --------------------------------------------------------------------------------------
+
+cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
+    """R + S + R S + R S chunk offsets; chunk is at most DEPTH / (taps of a phase) + 1 channels."""
+    return (g.R + g.S + 2 * g.R * g.S + DEPTH) * <Py_ssize_t>sizeof(Py_ssize_t)
+
+
+cdef tables carve(const geometry *g, void *memory) noexcept nogil:
+    cdef tables t
+    t.h = <Py_ssize_t *>memory
+    t.w = t.h + g.R
+    t.weight = t.w + g.S
+    t.band = t.weight + g.R * g.S
+    return t
+
+
+cdef void set_axis(conv_axis *x, const Py_ssize_t *tap, Py_ssize_t taps, Py_ssize_t size,
+                   Py_ssize_t count, Py_ssize_t step) noexcept nogil:
+    cdef Py_ssize_t r
+    x.tap, x.taps, x.size, x.count, x.step = tap, taps, size, count, step
+    x.first = tap[0]
+    for r in range(1, taps):
+        x.first = min(x.first, tap[r])
+
+
+cdef void plan_forward_taps(const geometry *g, tables t, conv_forward_plan *p) noexcept nogil:
+    """Output p meets x row p * stride + r * dilation - top at tap r."""
+    cdef Py_ssize_t r, s
+    for r in range(g.R):
+        t.h[r] = r * g.dilation_h - g.top
+        for s in range(g.S):
+            t.weight[r * g.S + s] = r * g.S + s
+    for s in range(g.S):
+        t.w[s] = s * g.dilation_w - g.left
+    set_axis(&p.band.h, t.h, g.R, g.H, g.P, g.stride_h)
+    set_axis(&p.band.w, t.w, g.S, g.W, g.Q, g.stride_w)
+    p.w_tap = t.weight
+
+
+cdef Py_ssize_t phase_taps(Py_ssize_t tap, Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t dilation,
+                           Py_ssize_t before, Py_ssize_t size, Py_ssize_t *start,
+                           Py_ssize_t *offsets, Py_ssize_t *chosen) noexcept nogil:
+    """The taps that share tap's phase: how many, or 0 if an earlier tap speaks for the phase.
+
+    Pixel h meets tap r at output (h + before - r * dilation) / stride where that is whole. The
+    pixels of a phase are start, start + stride, ...; pixel i of them meets output i + offsets[r].
+    """
+    cdef Py_ssize_t phase = tap * dilation % stride, r, count = 0
+    for r in range(tap):
+        if r * dilation % stride == phase:
+            return 0
+    start[0] = (phase - before % stride + stride) % stride
+    for r in range(tap, taps):
+        if r * dilation % stride == phase and start[0] < size:
+            offsets[count] = (start[0] + before - r * dilation) // stride
+            chosen[count] = r
+            count += 1
+    return count
+
+
+cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
+                     conv_forward_plan *p) noexcept nogil:
+    """The part of grad_x that tap (r, s) speaks for; False if another tap does, or it is empty."""
+    cdef Py_ssize_t rows, cols, i, j
+    cdef Py_ssize_t *chosen_r = t.band         # room enough: R + S offsets, not in use yet
+    cdef Py_ssize_t *chosen_s = t.band + g.R
+    rows = phase_taps(r, g.R, g.stride_h, g.dilation_h, g.top, g.H, &p.out.h0, t.h, chosen_r)
+    cols = phase_taps(s, g.S, g.stride_w, g.dilation_w, g.left, g.W, &p.out.w0, t.w, chosen_s)
+    if not rows or not cols:
+        return False
+    for i in range(rows):
+        for j in range(cols):
+            t.weight[i * cols + j] = chosen_r[i] * g.S + chosen_s[j]
+    p.out.h_step, p.out.w_step = g.stride_h, g.stride_w
+    set_axis(&p.band.h, t.h, rows, g.P, (g.H - 1 - p.out.h0) // g.stride_h + 1, 1)
+    set_axis(&p.band.w, t.w, cols, g.Q, (g.W - 1 - p.out.w0) // g.stride_w + 1, 1)
+    p.w_tap = t.weight
+    return True
+
+
+# --- bands -------------------------------------------------------------------------------------
+
+cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps) noexcept nogil:
+    """Channels in a band: few zeros in the last chunk, then whole vectors, then many."""
+    cdef Py_ssize_t most = max(1, DEPTH // taps), c, best, waste, least
+    if channels <= most:
+        return channels
+    best, least = most, parts(channels, most) * most - channels
+    for c in range(most, most // 2, -1):
+        waste = parts(channels, c) * c - channels
+        if waste < least or (waste == least and c % 8 == 0 and best % 8):
+            best, least = c, waste
+    return best
+
+
+cdef void set_slots(conv_axis *x) noexcept nogil:
+    """The source rows of a band: all between the first and the last, or those that are met."""
+    cdef Py_ssize_t r, last = x.first, dense
+    for r in range(x.taps):
+        last = max(last, x.tap[r])
+    dense = last - x.first + 1 + (x.block - 1) * x.step
+    x.blocks = parts(x.count, x.block)
+    x.dense = dense <= x.taps * x.block
+    x.slots = dense if x.dense else x.taps * x.block
+    x.slot_step = x.step if x.dense else 1
+
+
+cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil:
+    """Bands of about `pixels` outputs: part of a row, or rows, or whole images."""
+    b.w.block = even(b.w.count, pixels)
+    b.h.block = even(b.h.count, max(1, pixels // b.w.count))
+    b.image_block = 1
+    if b.h.block == b.h.count and b.w.block == b.w.count:
+        b.image_block = even(b.images, max(1, pixels // (b.h.count * b.w.count)))
+    b.image_blocks = parts(b.images, b.image_block)
+    set_slots(&b.h)
+    set_slots(&b.w)
+    b.band_pixels = b.image_block * b.h.block * b.w.block
+
+
+cdef bint inside(const conv_axis *x) noexcept nogil:
+    """Whether no tap ever meets a zero of the padding."""
+    cdef Py_ssize_t r
+    for r in range(x.taps):
+        if x.tap[r] < 0 or x.tap[r] + (x.count - 1) * x.step >= x.size:
+            return False
+    return True
+
+
+cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at) noexcept nogil:
+    """at[(r * taps + s) * chunk + c]: from a pixel's start to its tap (r, s, c)."""
+    cdef Py_ssize_t r, s, c, i, j, k = 0
+    for r in range(b.h.taps):
+        for s in range(b.w.taps):
+            if not b.band_size:
+                i = (b.h.tap[r] * b.w.size + b.w.tap[s]) * b.channels
+            else:
+                i = b.h.tap[r] - b.h.first if b.h.dense else r * b.h.block
+                j = b.w.tap[s] - b.w.first if b.w.dense else s * b.w.block
+                i = (i * b.w.slots + j) * b.chunk
+            for c in range(b.chunk):
+                at[k] = i + c
+                k += 1
+    b.tap_at = at
+
+
+cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view) noexcept nogil:
+    """Everything about bands once the chunk is chosen."""
+    choose_bands(b, pixels)
+    b.band_size = b.image_block * b.h.slots * b.w.slots * b.chunk
+    if (may_view and b.chunk * b.chunks == b.group_channels and b.c_mul == 1 and b.c_div == 1
+            and inside(&b.h) and inside(&b.w)):
+        b.band_size = 0
+    fill_tap_offsets(b, t.band)
+
+
+cdef inline Py_ssize_t band_count(const conv_band *b) noexcept nogil:
+    return b.image_blocks * b.h.blocks * b.w.blocks
+
+
+cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t least,
+                      double flop) noexcept nogil:
+    """`pixels`, or fewer where that would leave less than TASKS bands."""
+    cdef Py_ssize_t share = b.images * b.h.count * b.w.count // TASKS
+    if flop < WORTH_TASKS:
+        return pixels
+    return min(pixels, max(share, least))
+
+
+# --- the two grids -----------------------------------------------------------------------------
+
+cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil:
+    """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
+    cdef conv_band *b = &p.band
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, pixels, wanted
+    cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
+    flop *= b.images * b.h.count * b.w.count
+    b.chunk = choose_chunk(b.group_channels, taps)
+    b.chunks = parts(b.group_channels, b.chunk)
+    pixels = max(96, min(384, 65536 // (b.chunk * item)))
+    finish_bands(b, t, fewer(b, pixels, 48, flop), True)
+    p.panels = parts(p.group_outputs, nr)
+    wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
+    p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
+    p.out_blocks = parts(p.group_outputs, p.out_block)
+
+
+cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil:
+    """Taps and arrays are set: choose chunks, bands, blocks of output channels, and parts."""
+    cdef conv_band *b = &p.band
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners
+    cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
+    flop *= b.images * b.h.count * b.w.count
+    b.chunk = choose_chunk(b.group_channels, taps)
+    b.chunks = parts(b.group_channels, b.chunk)
+    finish_bands(b, t, fewer(b, 192, 48, flop), b.channels * item <= 256)
+    p.out_block = even(parts(p.group_outputs, nr), 8) * nr
+    p.out_blocks = parts(p.group_outputs, p.out_block)
+    p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
+    owners = p.groups * b.chunks * p.out_blocks
+    p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
