@@ -21,13 +21,12 @@ cdef extern from "table.h" nogil:
             Py_ssize_t columns) noexcept nogil
     ctypedef struct sgd_step:
         double lr, momentum, dampening, weight_decay
-        int nesterov, first
+        int nesterov
     ctypedef struct adam_step:
         double lr, beta1, beta2, eps, weight_decay, correction1, correction2
         int decoupled
     ctypedef struct rmsprop_step:
         double lr, alpha, eps, weight_decay, momentum
-        int centered
     ctypedef struct optim_kernels:
         void (*sgd)(
             const sgd_step *step, void *param, const void *grad, void *buffer,
@@ -39,6 +38,27 @@ cdef extern from "table.h" nogil:
             const rmsprop_step *step, void *param, const void *grad, void *square, void *buffer,
             void *mean, Py_ssize_t n) noexcept nogil
     ctypedef void (*rows_kernel)(const void *args, intptr_t first, intptr_t last) noexcept nogil
+    ctypedef struct lrn_kernels:
+        rows_kernel forward, gradient
+    ctypedef struct norm_args:
+        intptr_t rows, channels, sample_rows, slots, blocks
+        const void *x
+        const void *gy
+        const void *residual
+        void *y
+        void *g
+        double *partial
+        void *columns
+        int relu
+    ctypedef struct norm_kernels:
+        rows_kernel moments, gradient_sums, apply, gradient_apply
+        void (*merge_moments)(const norm_args *args, void *mean, void *var) noexcept nogil
+        void (*set_columns)(
+            const norm_args *args, intptr_t index, const void *mean, const void *var,
+            const void *gamma, const void *beta, double eps) noexcept nogil
+        void (*merge_sums)(
+            const norm_args *args, const void *var, double eps, int moving, void *ggamma,
+            void *gbeta) noexcept nogil
     ctypedef struct pooling_kernels:
         rows_kernel max_forward, max_gradient, max_gather, mean_forward, mean_gradient
     ctypedef struct kernel_table:
@@ -49,6 +69,8 @@ cdef extern from "table.h" nogil:
         const gemm_kernels *gemm
         const conv_forward_kernels *conv_forward
         const conv_grad_w_kernels *conv_grad_w
+        const lrn_kernels *lrn
+        const norm_kernels *norm
         const optim_kernels *optim
         const pooling_kernels *pooling
 

@@ -11,6 +11,8 @@
 #include "conv.h"
 #include "elementwise.h"
 #include "gemm.h"
+#include "lrn.h"
+#include "norm.h"
 #include "optim.h"
 #include "pooling.h"
 
@@ -22,6 +24,8 @@ typedef struct {
     const gemm_kernels *gemm;
     const conv_forward_kernels *conv_forward;
     const conv_grad_w_kernels *conv_grad_w;
+    const lrn_kernels *lrn;
+    const norm_kernels *norm;
     const optim_kernels *optim;
     const pooling_kernels *pooling;
 } kernel_table;

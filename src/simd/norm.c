@@ -1,0 +1,288 @@
+/* norm.c: normalization of columns (norm.h says what each sweep reads and writes). */
+#include "norm.h"
+
+#include <math.h>
+
+#include "lanes.h"
+
+#define CHUNK 128                            /* rows summed in vectors before double takes over */
+#define TILE 4                               /* vectors of channels that are summed together */
+#define BLOCK 256                            /* channels of a task of the sums */
+
+typedef struct {
+    intptr_t row, last;                      /* rows of the slot */
+    intptr_t c, end;                         /* channels of the block */
+    double *partial;                         /* the slot's (3, channels) */
+} task;
+
+static task task_of(const norm_args *a, intptr_t index) {
+    const intptr_t slot = index / a->blocks, block = index % a->blocks;
+    task t;
+    t.row = slot * (a->rows / a->slots) + (slot < a->rows % a->slots ? slot : a->rows % a->slots);
+    t.last = t.row + a->rows / a->slots + (slot < a->rows % a->slots);
+    t.c = block * BLOCK;
+    t.end = block + 1 == a->blocks ? a->channels : t.c + BLOCK;
+    t.partial = a->partial + slot * 3 * a->channels;
+    return t;
+}
+
+/* Lanes to load at channel c from rows that end before `last`: VL (those past the last channel
+ * belong to the next row and are not used), or only the channels, where VL would overrun x. */
+INLINE intptr_t lanes_at(const norm_args *a, intptr_t c, intptr_t last) {
+    const intptr_t rest = (a->rows - last + 1) * a->channels - c;
+    return rest >= VL ? VL : rest;
+}
+
+/* Moments of `rows` rows, nv vectors of n lanes, into `count` channels of the slot:
+ * pivot, sum of (x - pivot), sum of (x - pivot)^2; the pivot is the first chunk's mean, rounded as it
+ * is, and the others are moved to it, so that no rounding of a mean enters. */
+INLINE void chunk_moments(const int nv, const real *x, intptr_t rows, intptr_t step, intptr_t n,
+                          intptr_t count, double *partial, int is_first) {
+    vreal sum[TILE], square[TILE], mean[TILE];
+    UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
+    for (intptr_t r = 0; r < rows; r++)
+        UNROLL(4) for (int i = 0; i < nv; i++) sum[i] += load_lanes(x + r * step + i * VL, n);
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        mean[i] = sum[i] / vset((real)rows);
+        sum[i] = square[i] = vset(0);
+    }
+    for (intptr_t r = 0; r < rows; r++)
+        UNROLL(4) for (int i = 0; i < nv; i++) {
+            const vreal d = load_lanes(x + r * step + i * VL, n) - mean[i];
+            sum[i] += d;
+            square[i] += d * d;
+        }
+    real means[TILE * VL], sums[TILE * VL], squares[TILE * VL];
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        vstore(means + i * VL, mean[i]);
+        vstore(sums + i * VL, sum[i]);
+        vstore(squares + i * VL, square[i]);
+    }
+    double *pivot = partial, *first = partial + step, *second = partial + 2 * step;
+    for (intptr_t i = 0; i < count; i++) {
+        if (is_first) {
+            pivot[i] = means[i];
+            first[i] = second[i] = 0;
+        }
+        const double d = means[i] - pivot[i];
+        first[i] += sums[i] + (double)rows * d;
+        second[i] += squares[i] + d * (2 * sums[i] + (double)rows * d);
+    }
+}
+
+static void slot_moments(const norm_args *a, const task *t) {
+    const intptr_t step = a->channels;
+    for (intptr_t row = t->row; row < t->last; row += CHUNK) {
+        const intptr_t rows = row + CHUNK < t->last ? CHUNK : t->last - row;
+        const real *x = (const real *)a->x + row * step;
+        const int is_first = row == t->row;
+        intptr_t c = t->c;
+        for (; c + TILE * VL <= t->end; c += TILE * VL)
+            chunk_moments(TILE, x + c, rows, step, VL, TILE * VL, t->partial + c, is_first);
+        for (; c < t->end; c += VL) {
+            const intptr_t count = c + VL <= t->end ? VL : t->end - c;
+            if (lanes_at(a, c, row + rows) == VL)
+                chunk_moments(1, x + c, rows, step, VL, count, t->partial + c, is_first);
+            else
+                chunk_moments(1, x + c, rows, step, count, count, t->partial + c, is_first);
+        }
+    }
+}
+
+static void moments(const void *args, intptr_t first, intptr_t last) {
+    const norm_args *a = (const norm_args *)args;
+    const unsigned mode = fp_enter();
+    for (intptr_t i = first; i < last; i++) {
+        const task t = task_of(a, i);
+        slot_moments(a, &t);
+    }
+    fp_leave(mode);
+}
+
+/* Slots in their order, all seen from the pivot of the first: differences of pivots are exact. */
+static void merge_moments(const norm_args *a, void *mean, void *var) {
+    const intptr_t channels = a->channels;
+    const double rows = a->rows > 0 ? (double)a->rows : 1;
+    for (intptr_t c = 0; c < channels; c++) {
+        double first = 0, second = 0;
+        const double pivot = a->rows > 0 ? a->partial[c] : 0;
+        for (intptr_t slot = 0; slot < a->slots && a->rows > 0; slot++) {
+            const task t = task_of(a, slot * a->blocks);
+            const double *p = t.partial + c;
+            const double m = (double)(t.last - t.row), d = p[0] - pivot, s = p[channels];
+            first += s + m * d;
+            second += p[2 * channels] + d * (2 * s + m * d);
+        }
+        const double v = (second - first * first / rows) / rows;
+        ((real *)mean)[c] = (real)(pivot + first / rows);
+        ((real *)var)[c] = (real)(v < 0 ? 0 : v);
+    }
+}
+
+static void set_columns(const norm_args *a, intptr_t index, const void *mean, const void *var,
+                        const void *gamma, const void *beta, double eps) {
+    real *columns = (real *)a->columns + index * NORM_COLUMNS * a->channels;
+    for (intptr_t c = 0; c < a->channels; c++) {
+        const double g = gamma ? ((const real *)gamma)[c] : 1;
+        columns[NORM_MEAN * a->channels + c] = ((const real *)mean)[c];
+        columns[NORM_SCALE * a->channels + c] = (real)(g / sqrt(((const real *)var)[c] + eps));
+        columns[NORM_SHIFT * a->channels + c] = beta ? ((const real *)beta)[c] : 0;
+        columns[NORM_SLOPE * a->channels + c] = columns[NORM_OFFSET * a->channels + c] = 0;
+    }
+}
+
+/* n lanes of a row's inputs and of its columns, at channel c */
+typedef struct {
+    vreal d, scale, z;                       /* x - mean, the column, and what relu reads */
+} lanes;
+
+INLINE lanes normalize(const norm_args *a, const real *columns, intptr_t at, intptr_t c,
+                       intptr_t n) {
+    lanes v;
+    v.scale = load_lanes(columns + NORM_SCALE * a->channels + c, n);
+    v.d = load_lanes((const real *)a->x + at, n) - load_lanes(columns + c, n);
+    v.z = v.d * v.scale + load_lanes(columns + NORM_SHIFT * a->channels + c, n);
+    if (a->residual) v.z += load_lanes((const real *)a->residual + at, n);
+    return v;
+}
+
+INLINE void apply_lanes(const norm_args *a, const real *columns, intptr_t at, intptr_t c,
+                        intptr_t n) {
+    const lanes v = normalize(a, columns, at, c, n);
+    store_lanes((real *)a->y + at, n, a->relu ? relu_lanes(v.z) : v.z);
+}
+
+static void apply(const void *args, intptr_t first, intptr_t last) {
+    const norm_args *a = (const norm_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t channels = a->channels;
+    for (intptr_t row = first; row < last; row++) {
+        const real *columns = (const real *)a->columns +
+                              row / a->sample_rows * NORM_COLUMNS * channels;
+        const intptr_t at = row * channels;
+        if (channels < VL)
+            apply_lanes(a, columns, at, 0, channels);
+        else
+            for (intptr_t c = 0; c < channels; c = next_lane(c, channels))
+                apply_lanes(a, columns, at + c, c, VL);
+    }
+    fp_leave(mode);
+}
+
+/* gy where y > 0: the gradient of what the ReLU read */
+INLINE vreal masked(const norm_args *a, const lanes *v, intptr_t at, intptr_t n) {
+    const vreal gy = load_lanes((const real *)a->gy + at, n);
+    return a->relu ? vselect(v->z > vset(0), gy, vset(0)) : gy;
+}
+
+/* Sums over `rows` rows of nv vectors, n lanes loaded, `count` channels meant; g is stored. */
+INLINE void chunk_sums(const int nv, const norm_args *a, const real *columns, intptr_t at,
+                       intptr_t rows, intptr_t c, intptr_t n, intptr_t count, double *partial) {
+    vreal sum[2], slope[2];
+    UNROLL(2) for (int i = 0; i < nv; i++) sum[i] = slope[i] = vset(0);
+    for (intptr_t r = 0; r < rows; r++, at += a->channels)
+        UNROLL(2) for (int i = 0; i < nv; i++) {
+            const lanes v = normalize(a, columns, at + i * VL, c + i * VL, n);
+            const vreal g = masked(a, &v, at + i * VL, n);
+            if (a->g) store_lanes((real *)a->g + at + i * VL, nv == 1 ? count : VL, g);
+            sum[i] += g;
+            slope[i] += g * v.d;
+        }
+    real sums[2 * VL], slopes[2 * VL];
+    UNROLL(2) for (int i = 0; i < nv; i++) {
+        vstore(sums + i * VL, sum[i]);
+        vstore(slopes + i * VL, slope[i]);
+    }
+    for (intptr_t i = 0; i < count; i++) {
+        partial[i] += sums[i];
+        partial[a->channels + i] += slopes[i];
+    }
+}
+
+static void slot_sums(const norm_args *a, const task *t) {
+    for (intptr_t c = t->c; c < t->end; c++) t->partial[c] = t->partial[a->channels + c] = 0;
+    for (intptr_t row = t->row; row < t->last; row += CHUNK) {
+        const intptr_t rows = row + CHUNK < t->last ? CHUNK : t->last - row;
+        const intptr_t at = row * a->channels;
+        const real *columns = (const real *)a->columns +
+                              row / a->sample_rows * NORM_COLUMNS * a->channels;
+        intptr_t c = t->c;
+        for (; c + 2 * VL <= t->end; c += 2 * VL)
+            chunk_sums(2, a, columns, at + c, rows, c, VL, 2 * VL, t->partial + c);
+        for (; c < t->end; c += VL) {
+            const intptr_t count = c + VL <= t->end ? VL : t->end - c;
+            if (count == VL)
+                chunk_sums(1, a, columns, at + c, rows, c, VL, VL, t->partial + c);
+            else if (lanes_at(a, c, row + rows) == VL)
+                chunk_sums(1, a, columns, at + c, rows, c, VL, count, t->partial + c);
+            else
+                chunk_sums(1, a, columns, at + c, rows, c, count, count, t->partial + c);
+        }
+    }
+}
+
+static void gradient_sums(const void *args, intptr_t first, intptr_t last) {
+    const norm_args *a = (const norm_args *)args;
+    const unsigned mode = fp_enter();
+    for (intptr_t i = first; i < last; i++) {
+        const task t = task_of(a, i);
+        slot_sums(a, &t);
+    }
+    fp_leave(mode);
+}
+
+static void merge_sums(const norm_args *a, const void *var, double eps, int moving, void *ggamma,
+                       void *gbeta) {
+    real *columns = (real *)a->columns;
+    const intptr_t channels = a->channels;
+    for (intptr_t c = 0; c < channels; c++) {
+        double sum = 0, slope = 0;
+        for (intptr_t slot = 0; slot < a->slots; slot++) {
+            sum += a->partial[slot * 3 * channels + c];
+            slope += a->partial[(slot * 3 + 1) * channels + c];
+        }
+        const double v = ((const real *)var)[c] + eps;
+        ((real *)ggamma)[c] = (real)(slope / sqrt(v));
+        ((real *)gbeta)[c] = (real)sum;
+        const double share = moving ? columns[NORM_SCALE * channels + c] / (double)a->rows : 0;
+        columns[NORM_SLOPE * channels + c] = (real)(share * slope / v);
+        columns[NORM_OFFSET * channels + c] = (real)(share * sum);
+    }
+}
+
+/* gx = scale g - (x - mean) slope - offset; g is read where gradient_sums has stored it */
+INLINE void gradient_lanes(const norm_args *a, const real *columns, intptr_t at, intptr_t c,
+                           intptr_t n) {
+    const real *slope = columns + NORM_SLOPE * a->channels + c;
+    const lanes v = normalize(a, columns, at, c, n);
+    const vreal g = a->g ? load_lanes((const real *)a->g + at, n) : masked(a, &v, at, n);
+    const vreal gx = g * v.scale - v.d * load_lanes(slope, n) - load_lanes(slope + a->channels, n);
+    store_lanes((real *)a->y + at, n, gx);
+}
+
+static void gradient_apply(const void *args, intptr_t first, intptr_t last) {
+    norm_args a = *(const norm_args *)args;
+    const unsigned mode = fp_enter();
+    const intptr_t channels = a.channels;
+    if (a.g) a.residual = 0;                 /* the mask is in g already */
+    for (intptr_t row = first; row < last; row++) {
+        const real *columns = (const real *)a.columns +
+                              row / a.sample_rows * NORM_COLUMNS * channels;
+        const intptr_t at = row * channels;
+        if (channels < VL)
+            gradient_lanes(&a, columns, at, 0, channels);
+        else
+            for (intptr_t c = 0; c < channels; c = next_lane(c, channels))
+                gradient_lanes(&a, columns, at + c, c, VL);
+    }
+    fp_leave(mode);
+}
+
+extern const norm_kernels NAME(norm_kernels);
+const norm_kernels NAME(norm_kernels) = {.moments = moments,
+                                         .gradient_sums = gradient_sums,
+                                         .apply = apply,
+                                         .gradient_apply = gradient_apply,
+                                         .merge_moments = merge_moments,
+                                         .set_columns = set_columns,
+                                         .merge_sums = merge_sums};
