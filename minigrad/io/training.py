@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,20 +27,9 @@ TREE = "tree"  # the metadata entry that holds the JSON
 VERSION = 1
 
 
-class HasState(Protocol):
-    """Anything whose state can be taken out and put back: a model, an optimizer, a schedule, a
-    data loader."""
-
-    def state_dict(self) -> Any:
-        """The state as a tree."""
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Put a state back."""
-
-
 def save_training(
     path: str | os.PathLike[str],
-    objects: Mapping[str, HasState],
+    objects: Mapping[str, Any],
     progress: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -57,7 +46,7 @@ def save_training(
     save_tree(path, {**states, "progress": dict(progress or {}), "version": VERSION}, metadata)
 
 
-def load_training(path: str | os.PathLike[str], objects: Mapping[str, HasState]) -> dict[str, Any]:
+def load_training(path: str | os.PathLike[str], objects: Mapping[str, Any]) -> dict[str, Any]:
     """Put a saved run back into fresh objects of the same kind and return its `progress`.
 
     The file must hold a state for every object given; states of further objects are ignored (a
@@ -76,8 +65,9 @@ def load_training(path: str | os.PathLike[str], objects: Mapping[str, HasState])
                 raise CheckpointError(
                     f"the checkpoint has no {name!r}; it has {', '.join(map(repr, tree))}"
                 )
+        surest_last = sorted(objects.items(), key=lambda item: hasattr(item[1], "check_state_dict"))
         for step in ("check_state_dict", "load_state_dict"):
-            for name, thing in objects.items():
+            for name, thing in surest_last:
                 _put_state(thing, step, tree[name])
     except (CheckpointError, ArgError, KeyError, TypeError) as error:
         raise CheckpointError(f"{os.fspath(path)}: {name}: {error}") from error

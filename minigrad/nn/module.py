@@ -61,8 +61,8 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         present = self.__dict__.get(name)
-        if value is not None and isinstance(present, (Parameter, Module)):
-            kind = Parameter if isinstance(present, Parameter) else Module
+        if value is not None and isinstance(present, (Tensor, Module)):
+            kind = next(kind for kind in (Parameter, Tensor, Module) if isinstance(present, kind))
             if not isinstance(value, kind):
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a {kind.__name__} and cannot become "
@@ -80,10 +80,11 @@ class Module:
             raise TypeError(
                 f"register_buffer: {name!r} must be a Tensor or None, got {type(value).__name__}"
             )
-        self._buffers += (name,)
+        setattr(self, name, value)
+        if name not in self._buffers:
+            self._buffers += (name,)
         if not persistent:
             self._transient += (name,)
-        setattr(self, name, value)
 
     def register_parameter(self, name: str, value: Parameter | None) -> None:
         """The same as assigning a Parameter (or None) to an attribute, under a name known at run
@@ -182,7 +183,7 @@ class Module:
                 if isinstance(value, Parameter):
                     yield here + name, value
             for name in module._buffers:
-                value = module.__dict__[name]
+                value = module.__dict__.get(name)
                 if value is not None and not (saved and name in module._transient):
                     yield here + name, value
 
