@@ -50,9 +50,10 @@ def collate(samples: Sequence[Any]) -> Any:
 
 
 def to_tensors(batch: Any) -> Any:
-    """``batch`` with every float or integer array as a Tensor on the same memory.
+    """``batch`` with every array of numbers as a Tensor on the same memory.
 
-    Label types narrower than int64 are widened to it; everything else is left as it is.
+    The arrays must be the batch's own: nothing is copied.  Label types narrower than int64 are
+    widened to it; whatever is not an array of numbers is left as it is.
     """
     if isinstance(batch, Mapping):
         return {key: to_tensors(value) for key, value in batch.items()}
@@ -60,8 +61,8 @@ def to_tensors(batch: Any) -> Any:
         return tuple(to_tensors(value) for value in batch)
     if not isinstance(batch, np.ndarray):
         return batch
-    from minigrad.tensor import from_numpy
+    from minigrad.tensor import Tensor
 
     if batch.dtype.kind in "iu" and batch.ndim <= 1:
         batch = batch.astype(np.int64, copy=False)
-    return from_numpy(batch) if batch.dtype.kind in "fiub" else batch
+    return Tensor(batch) if batch.dtype.kind in "fiub" else batch

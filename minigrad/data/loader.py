@@ -17,9 +17,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +27,9 @@ from minigrad.data.collate import to_tensors
 from minigrad.data.dataset import Array, Dataset
 from minigrad.data.transforms import Transform
 from minigrad.errors import ArgError, CheckpointError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 THREAD_NAME = "minigrad-loader"
 ORDER = 0  # stream 0 shuffles; stream 1 + k augments batch k
@@ -232,6 +234,8 @@ class DataLoader:
 
     def _threaded(self, jobs: Iterator[_Job]) -> Generator[Any, None, None]:
         """The jobs' batches in order, several prepared ahead by a pool of threads."""
+        from concurrent.futures import ThreadPoolExecutor  # imports logging: slow
+
         stop = threading.Event()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix=THREAD_NAME)
         waiting: deque[Future[Any]] = deque()

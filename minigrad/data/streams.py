@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import gzip
 import os
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from minigrad.errors import DataFormatError
+
+if TYPE_CHECKING:
+    import tarfile
 
 MAX_BYTES = 2 << 30  # of decompressed data from one file
 MAX_MEMBERS = 300_000  # of one archive
@@ -26,7 +28,8 @@ MAX_DIRECTORY = 100 * MAX_MEMBERS  # bytes of a zip archive's own directory
 MAX_RATIO = 200  # decompressed over compressed, for members larger than RATIO_FREE
 RATIO_FREE = 16 << 20
 CHUNK = 1 << 20
-DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)  # what a damaged gzip file raises
+ZIP_DAMAGE = (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, ValueError)
 
 
 def read_up_to(stream: IO[bytes], limit: int) -> bytes:
@@ -82,6 +85,8 @@ def tar_members(
              a name that leaves the archive or comes twice, a link or device, and sizes or
              counts beyond the limits; FileNotFoundError if the archive is missing
     """
+    import tarfile  # here, because few programs need it and it is slow to import
+
     archive = str(path)
     seen: set[str] = set()
     try:
@@ -103,7 +108,7 @@ def tar_members(
                     yield name, b"" if content is None else read_up_to(content, member.size)
     except DataFormatError:
         raise
-    except (*DAMAGE, ValueError, OverflowError) as error:
+    except (*DAMAGE, tarfile.TarError, ValueError, OverflowError) as error:
         raise DataFormatError(f"{archive}: damaged archive ({error})") from error
 
 
@@ -124,14 +129,14 @@ def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
     """A zip archive whose directory has passed inspection: names, kinds, sizes, count.
 
     Raises   DataFormatError for a damaged archive, names that leave it or come twice, links,
-             encryption, more than MAX_MEMBERS members, or a member that claims to unpack more
-             than MAX_RATIO times; FileNotFoundError if the archive is missing
+             encryption, methods but deflate, more than MAX_MEMBERS members, or a member that
+             claims to unpack more than MAX_RATIO times; FileNotFoundError if the archive is missing
     """
     archive = str(path)
     _check_directory_size(Path(path))
     try:
         zipped = zipfile.ZipFile(path)
-    except (*DAMAGE, ValueError, NotImplementedError, OverflowError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
         raise DataFormatError(f"{archive}: damaged zip archive ({error})") from error
     try:
         seen: set[str] = set()
@@ -144,6 +149,8 @@ def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
             seen.add(name)
             if (info.external_attr >> 16) & 0o170000 not in (0, 0o100000, 0o040000):
                 raise DataFormatError(f"{archive}: member {name!r} is a link or device")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataFormatError(f"{archive}: member {name!r} is neither stored nor deflated")
             if info.flag_bits & 0x1:
                 raise DataFormatError(f"{archive}: member {name!r} is encrypted")
             _check_ratio(info, archive)
@@ -188,7 +195,7 @@ def read_member(zipped: zipfile.ZipFile, name: str, limit: int) -> bytes:
     try:
         with zipped.open(name) as f:
             content = read_up_to(f, limit + 1)
-    except (*DAMAGE, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (*DAMAGE, *ZIP_DAMAGE) as error:
         raise DataFormatError(f"{where}: damaged or missing ({error})") from error
     if len(content) > limit:
         raise DataFormatError(f"{where} is longer than {limit} bytes; refused")

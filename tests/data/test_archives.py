@@ -164,6 +164,13 @@ def test_encrypted_and_damaged_zips_are_refused(tmp_path):
         read_member(z, "a", 1000)
 
 
+def test_other_compression_methods_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_BZIP2) as z:
+        z.writestr("a", b"hello")
+    with pytest.raises(DataFormatError, match="neither stored nor deflated"):
+        open_zip(tmp_path / "x.zip")
+
+
 def test_a_member_is_read_up_to_its_limit(tmp_path):
     with open_zip(zipped(tmp_path / "x.zip", ("a", b"hello"))) as z:
         assert read_member(z, "a", 5) == b"hello"
