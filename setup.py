@@ -114,7 +114,7 @@ def sources_digest():
     """blake2b over every source of the compiled modules, in path order."""
     digest = hashlib.blake2b(digest_size=16)
     paths = [p for p in (ROOT / "src").rglob("*") if p.suffix in {".c", ".h", ".pyx"}]
-    paths += (ROOT / "minigrad" / "_kernels").glob("*.pxd")
+    paths += (ROOT / "minigrad").rglob("*.pxd")
     for path in sorted(paths, key=lambda p: p.relative_to(ROOT).as_posix()):
         digest.update(path.relative_to(ROOT).as_posix().encode())
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))

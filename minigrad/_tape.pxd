@@ -19,6 +19,7 @@ cdef class Rule:
     cdef Py_ssize_t arity
     cdef bint variadic, broadcasts, byproducts
     cdef dict plans
+    cdef Plan plan_x, plan_y, plan_xy       # of a binary op: who needs a gradient
     cdef Plan plan(self, object key, Py_ssize_t n)
 
 
@@ -26,6 +27,11 @@ cdef class Plan:
     cdef readonly tuple needs               # per input: does a gradient flow to it
     cdef readonly tuple sources             # what a node keeps: (kind, index) pairs
     cdef tuple calls                        # per input: where its rule's arguments lie in `kept`
+    cdef tuple functions                    # per input: its rule, or the joint rule
+    cdef tuple numbers                      # 0, 1, 2, ...
+    cdef int count                          # the first sources again, as C integers
+    cdef int kinds[8]
+    cdef int places[8]
 
 
 cdef class Node:

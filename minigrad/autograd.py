@@ -124,7 +124,7 @@ def grad(
         if g is None or isinstance(g, TensorBase):
             result.append(g)
         else:
-            result.append(Tensor(g if g.flags.writeable else g.copy()))
+            result.append(Tensor(g if g.flags.writeable else np.array(g)))
     return tuple(result)
 
 

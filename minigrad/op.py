@@ -73,11 +73,12 @@ class Spec:
         names = {INPUT: self.inputs, PARAM: self.params, BYPRODUCT: self.byproducts}.get(kind)
         return "out" if names is None else names[min(index, len(names) - 1)]
 
-    def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[Any, ...], ...]:
         """What a node keeps when the inputs marked in `needs` get a gradient, and who reads it.
 
-        Returns (sources, calls): the (kind, index) pairs to keep, without repetition, and per input
-        the position of each rule argument among them; -1 stands for needs, -2 for the index.
+        Returns (sources, calls, functions): the (kind, index) pairs to keep, without repetition;
+        per input the position of each rule argument among them (-1 stands for needs, -2 for the
+        index); and the rule itself.
         """
         sources: list[tuple[int, int]] = []
         if self.composite is not None:  # a fused op keeps its inputs, then its constants
@@ -93,11 +94,13 @@ class Spec:
             return sources.index(source)
 
         calls: list[tuple[int, ...]] = []
+        functions: list[Any] = []
         for i, need in enumerate(needs):
             rule = self.joint or self.gradients[0 if self.variadic else i]
             wanted = rule.sources if rule is not None and (need or self.joint) else ()
             calls.append(tuple(place(source) for source in wanted))
-        return tuple(sources), tuple(calls)
+            functions.append(None if rule is None else rule.function)
+        return tuple(sources), tuple(calls), tuple(functions)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Sort a call's arguments into (inputs, constants); raise TypeError as Python would."""

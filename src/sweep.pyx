@@ -208,15 +208,14 @@ cdef class Sweep:
                 results = above.compose(rule.spec, self.lifted_inputs(node), node.kept[n:], g,
                                         plan.needs)
             elif rule.joint is not None:
-                results = self.call(rule.joint, <tuple>plan.calls[0], node, g, 0)
+                results = self.call(plan, node, g, 0)
             for i in range(n):
                 if node.parents[i] is None or not self.wants(<Node>node.parents[i]):
                     continue
                 if results is not None:
                     value = results[i]
                 else:
-                    gradient = rule.gradients[0 if rule.variadic else i]
-                    value = self.call(gradient, <tuple>plan.calls[i], node, g, i)
+                    value = self.call(plan, node, g, i)
                 if value is not None:
                     value = self.checked(node, <Node>node.parents[i], i, value)
                     if above.anomaly is not None:
@@ -236,25 +235,27 @@ cdef class Sweep:
             node.kept, node.parents, node.played = None, (), True
         return 0
 
-    cdef object call(self, object gradient, tuple places, Node node, object g, Py_ssize_t i):
+    cdef object call(self, Plan plan, Node node, object g, Py_ssize_t i):
         """One rule: the incoming gradient, then what it named."""
         cdef PyObject *argv[MAX_ARGS]
-        cdef Py_ssize_t k, n = len(places)
-        cdef list hold = [] if self.create_graph else None
+        cdef tuple places = <tuple>plan.calls[i], kept = node.kept
+        cdef Py_ssize_t k, place, n = len(places)
+        cdef list hold = [] if self.create_graph else None      # what argv borrows
         cdef object value
-        cdef object index = i
         argv[0] = <PyObject *>g
         for k in range(n):
-            place = places[k]
-            if place >= 0:
-                value = (<tuple>node.kept)[<Py_ssize_t>place]
-                if hold is not None:
-                    value = lift(node, <tuple>node.plan.sources[<Py_ssize_t>place], value)
-                    hold.append(value)
+            place = <object>places[k]
+            if place == NEEDS:
+                value = plan.needs
+            elif place == INDEX:
+                value = plan.numbers[i]
             else:
-                value = node.plan.needs if place == NEEDS else index
+                value = kept[place]
+                if hold is not None:
+                    value = lift(node, <tuple>plan.sources[place], value)
+                    hold.append(value)
             argv[k + 1] = <PyObject *>value
-        return PyObject_Vectorcall(gradient.function, argv, n + 1, NULL)
+        return PyObject_Vectorcall(plan.functions[i], argv, n + 1, NULL)
 
     cdef list lifted_inputs(self, Node node):
         """The inputs of a fused op as Tensors (it keeps them all, first)."""

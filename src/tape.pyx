@@ -274,11 +274,16 @@ cdef class Rule:
     cdef Plan plan(self, object key, Py_ssize_t n):
         """The plan for a bit mask (a tuple of bools beyond 30 inputs) of inputs that need one."""
         cdef Plan plan = self.plans.get(key)
+        cdef int i
         if plan is None:
             needs = key if isinstance(key, tuple) else [bool(key >> i & 1) for i in range(n)]
             plan = Plan()
             plan.needs = tuple(needs)
-            plan.sources, plan.calls = self.spec.plan(plan.needs)
+            plan.sources, plan.calls, plan.functions = self.spec.plan(plan.needs)
+            plan.numbers = tuple(range(n))
+            plan.count = len(plan.sources)
+            for i in range(min(8, plan.count)):
+                plan.kinds[i], plan.places[i] = plan.sources[i]
             self.plans[key] = plan
         return plan
 
@@ -287,7 +292,7 @@ cdef object binary(Rule rule, object x, object y):
     """Two operands: the short way when a kernel takes them as they are, else the general one."""
     cdef object xa, ya, out = None
     cdef Node xn = None, yn = None, node
-    cdef int mask = 0
+    cdef Plan plan
     cdef bint short = rule.kernel is not None and above.anomaly is None and not tape_segments
     if isinstance(x, TensorBase):
         xa, xn = (<TensorBase>x).data, (<TensorBase>x).node
@@ -308,16 +313,27 @@ cdef object binary(Rule rule, object x, object y):
         if not (isinstance(xa, OPERANDS) and isinstance(ya, OPERANDS)):
             return NotImplemented
         return record(rule, (x, y), rule.defaults, False)
-    if tape_recording and (xn is not None or yn is not None):
-        mask = (xn is not None) | (yn is not None) << 1
-        node = new_node(rule, rule.plan(mask, 2), out, (xn, yn))
-        node.kept = gather2(node.plan, xa, ya, out)
-        return wrap(out, node)
-    return wrap(out, None)
+    if not tape_recording or (xn is None and yn is None):
+        return wrap(out, None)
+    if yn is None:
+        plan = rule.plan_x
+    else:
+        plan = rule.plan_y if xn is None else rule.plan_xy
+    if plan is None:
+        plan = rule.plan((xn is not None) | (yn is not None) << 1, 2)
+        if xn is None:
+            rule.plan_y = plan
+        elif yn is None:
+            rule.plan_x = plan
+        else:
+            rule.plan_xy = plan
+    node = new_node(rule, plan, out, (xn, yn))
+    node.kept = gather2(plan, xa, ya, out)
+    return wrap(out, node)
 
 
-np_ndarray = np.ndarray
-OPERANDS = (np.ndarray, np.generic, int, float, list, TensorBase)
+cdef object np_ndarray = np.ndarray
+cdef tuple OPERANDS = (np.ndarray, np.generic, int, float, list, TensorBase)
 
 
 cdef Node new_node(Rule rule, Plan plan, object out, tuple parents):
@@ -329,17 +345,19 @@ cdef Node new_node(Rule rule, Plan plan, object out, tuple parents):
 
 cdef tuple gather2(Plan plan, object x, object y, object out):
     """What a binary op without constants keeps."""
-    cdef Py_ssize_t n = len(plan.sources), k
-    cdef tuple kept = PyTuple_New(n), source
+    cdef tuple kept
     cdef object value
-    for k in range(n):
-        source = <tuple>plan.sources[k]
-        if source[0] == INPUT:
-            value = x if source[1] == 0 else y
-        elif source[0] == OUT:
+    cdef int k
+    if plan.count == 0:
+        return nothing
+    kept = PyTuple_New(plan.count)
+    for k in range(plan.count):
+        if plan.kinds[k] == OUT:
             value = out
         else:
-            value = np.shape(x if source[1] == 0 else y)
+            value = x if plan.places[k] == 0 else y
+            if plan.kinds[k] != INPUT:
+                value = view_of(plan.kinds[k], value)
         Py_INCREF(value)
         PyTuple_SET_ITEM(kept, k, value)
     return kept
