@@ -1,9 +1,9 @@
 """How many threads minigrad uses: `set_num_threads`, `get_num_threads`, `threads`.
 
 Design: the numbers live in OpenMP (``src/kernels/threads.pyx``), so ``OMP_NUM_THREADS`` and
-threadpoolctl's limits are obeyed and whoever spoke last wins.  NumPy's own BLAS has threads besides;
-they are set to the same number through threadpoolctl, because two teams on one processor only wait
-for each other.  The number of threads never changes a result.
+threadpoolctl's limits are obeyed and whoever spoke last wins.  NumPy's own BLAS has threads
+besides; they are set to the same number through threadpoolctl, because two teams on one processor
+only wait for each other.  The number of threads never changes a result.
 """
 
 from __future__ import annotations
