@@ -57,9 +57,12 @@ class Reshape(Op):
 
     def forward(x, *, shape):
         try:
-            return x.reshape(shape)
+            z = x.reshape(shape)
         except (ValueError, OverflowError):
             raise reshape_objection(x.shape, shape) from None
+        if z.shape != shape and np.min(shape) < -1:  # NumPy takes any negative size for -1
+            raise reshape_objection(x.shape, shape)
+        return z
 
     def grad_x(gz, x_shape):
         return gz.reshape(x_shape)
