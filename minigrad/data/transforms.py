@@ -134,7 +134,8 @@ class RandomHorizontalFlip:
         x = to_nhwc(images, "RandomHorizontalFlip")
         chosen = np.flatnonzero(need(rng, "RandomHorizontalFlip").random(len(x)) < self.p)
         out = np.array(x, order="C")
-        out[chosen] = out[chosen][:, :, ::-1]
+        pixels = out.view(np.dtype((np.void, out.itemsize * x.shape[3])))[..., 0]  # (N, H, W)
+        pixels[chosen] = pixels[chosen][:, :, ::-1]  # whole pixels move faster than C numbers
         return like(out, images)
 
 
