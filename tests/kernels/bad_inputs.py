@@ -17,6 +17,7 @@ from minigrad._kernels import conv, gemm, loss, norm, optim, pool
 
 F = np.float32
 HUGE = (2**31, 2**32, 2**62, 2**63 - 1)
+REACHING = ("kernel 2147483648", "kernel 4294967296")  # an average over a window cut by the image
 Call = Callable[[], object]
 
 
@@ -78,7 +79,7 @@ def conv_calls() -> Iterator[tuple[str, Call]]:
         "a bias of rank 2": (X, W, ones(3, 1)),
         "a bias of another dtype": (X, W, ones(3, dtype=np.float64)),
         "ten terabytes": (vast(2**20, 4, 2**10, 2**10), W),
-        "a size that overflows": (vast(2**30, 4, 2**16, 2**15), ones(2**4, 4, 1, 1)),
+        "a size that overflows": (vast(2**20, 1, 2**20, 2**20), ones(2**4, 1, 1, 1)),
     }
     for name, args in operands.items():
         yield f"conv2d {name}", partial(conv.conv2d, *args, **PLAIN)
@@ -133,7 +134,7 @@ def pool_calls() -> Iterator[tuple[str, Call]]:
         yield f"max_pool2d {name}", partial(pool.max_pool2d, X, output=(3, 3), **kw)
         grad = partial(pool.max_pool2d_grad, ones(2, 4, 3, 3), at, x_shape=X.shape, **kw)
         yield f"max_pool2d_grad {name}", grad
-        if "dilation" not in name:
+        if "dilation" not in name and name not in REACHING:
             del kw["dilation"]
             kw |= dict(count_include_pad=True, divisor=None)
             yield f"avg_pool2d {name}", partial(pool.avg_pool2d, X, output=(3, 3), **kw)
