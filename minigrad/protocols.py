@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ._engine import TensorBase
-from .ops import activations, elementwise, extremes, join, linear, reduce, select, shape
+from .ops import activations, elementwise, extremes, join, reduce, select, shape
+from .ops.linear import matmul
 from .tensor import Tensor
 
 UFUNCS: dict[Any, Callable[..., Any]] = {
@@ -33,7 +34,7 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.tanh: activations.tanh,
     np.maximum: select.maximum,
     np.minimum: select.minimum,
-    np.matmul: linear.matmul,
+    np.matmul: matmul,
     np.square: lambda x: elementwise.mul(x, x),
 }
 
@@ -81,7 +82,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.stack: stack,
     np.where: where,
     np.clip: clip,
-    np.dot: lambda a, b: linear.matmul(a, b),
+    np.dot: lambda a, b: matmul(a, b),
     np.ndim: lambda a: a.ndim,
     np.shape: lambda a: a.shape,
     np.size: lambda a: a.size,

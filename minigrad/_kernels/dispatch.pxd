@@ -38,6 +38,9 @@ cdef extern from "table.h" nogil:
             const rmsprop_step *step, void *param, const void *grad, void *square, void *buffer,
             void *mean, Py_ssize_t n) noexcept nogil
     ctypedef void (*rows_kernel)(const void *args, intptr_t first, intptr_t last) noexcept nogil
+    ctypedef struct loss_kernels:
+        rows_kernel softmax, log_softmax, log_softmax_gradient, cross_entropy
+        rows_kernel cross_entropy_gradient
     ctypedef struct lrn_kernels:
         rows_kernel forward, gradient
     ctypedef struct norm_args:
@@ -69,6 +72,7 @@ cdef extern from "table.h" nogil:
         const gemm_kernels *gemm
         const conv_forward_kernels *conv_forward
         const conv_grad_w_kernels *conv_grad_w
+        const loss_kernels *loss
         const lrn_kernels *lrn
         const norm_kernels *norm
         const optim_kernels *optim

@@ -60,7 +60,7 @@ class Reshape(Op):
             z = x.reshape(shape)
         except (ValueError, OverflowError):
             raise reshape_objection(x.shape, shape) from None
-        if z.shape != shape and np.min(shape) < -1:  # NumPy takes any negative size for -1
+        if z.shape != shape and np.min(shape, initial=0) < -1:  # NumPy takes any negative size for -1
             raise reshape_objection(x.shape, shape)
         return z
 

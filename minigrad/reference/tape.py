@@ -295,8 +295,8 @@ def play_node(node, g, create_graph):
     for name, array in node.kept_items():
         if versions.changed_since(array, node.serial):
             raise GraphError(
-                f"{node.name}: {name} was changed in place after it was recorded; copy it first "
-                "(t.clone()) or change it after backward()"
+                f"{node.name}: {name} {array.shape} was changed in place after it was recorded; "
+                "change a copy (t.clone()), or change it after backward()"
             )
     grads = node.rule.play(node, g, create_graph)
     for hook in node.after_hooks:
