@@ -29,7 +29,10 @@ MAX_RATIO = 200  # decompressed over compressed, for members larger than RATIO_F
 RATIO_FREE = 16 << 20
 CHUNK = 1 << 20
 DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)  # what a damaged gzip file raises
-ZIP_DAMAGE = (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, ValueError)
+ZIP_DAMAGE = (  # OSError: a damaged offset makes zipfile seek before the start of the file
+    zipfile.BadZipFile, KeyError, NotImplementedError, OSError, OverflowError, RuntimeError,
+    ValueError,
+)  # fmt: skip
 
 
 def read_up_to(stream: IO[bytes], limit: int) -> bytes:
@@ -136,7 +139,7 @@ def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
     _check_directory_size(Path(path))
     try:
         zipped = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
+    except ZIP_DAMAGE as error:
         raise DataFormatError(f"{archive}: damaged zip archive ({error})") from error
     try:
         seen: set[str] = set()

@@ -164,6 +164,20 @@ def test_encrypted_and_damaged_zips_are_refused(tmp_path):
         read_member(z, "a", 1000)
 
 
+def test_an_offset_before_the_start_of_the_file_is_damage(tmp_path):
+    path = zipped(tmp_path / "x.zip", ("a", b"hello"))
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    content[end + 16] += 3  # the directory's offset, from which zipfile infers a shift by -3
+    path.write_bytes(content)
+    with open_zip(path) as z, pytest.raises(DataFormatError, match="damaged"):
+        read_member(z, "a", 1000)
+    content[end + 12 : end + 14] = b"\xff\xff"  # a directory longer than the file
+    path.write_bytes(content)
+    with pytest.raises(DataFormatError, match="damaged"):
+        open_zip(path)
+
+
 def test_other_compression_methods_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_BZIP2) as z:
         z.writestr("a", b"hello")

@@ -208,9 +208,10 @@ def test_workers_prefetch_and_no_more_than_asked():
 def script(body: str) -> str:
     return textwrap.dedent(
         """
-        import sys, time
+        import signal, time
         import numpy as np
         from minigrad.data import DataLoader
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         class Slow:
             def __len__(self): return 10000
             def __getitem__(self, i): time.sleep(0.01); return np.zeros(3, np.float32)
