@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "vec.h"
+#include "vmath.h"
 
 #ifdef REAL64
 #define MATH(name) name
@@ -150,30 +151,6 @@ INLINE vreal sqrt_v(vreal x) {
 
 #if HAVE_VECTORS && !defined(REAL64)
 
-/* 2^k for whole k in [-126, 127]. */
-INLINE vreal power_of_two(vmask k) { return (vreal)((k + 127) << 23); }
-
-/* e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2; 2^n in two factors, for denormals. */
-INLINE vreal exp_v(vreal x) {
-    const vreal shift = vset(12582912.0f);                       /* 1.5 * 2^23: adding it rounds */
-    x = vselect((vmask)(x > vset(89.0f)), vset(89.0f), x);       /* e^89 is already inf */
-    x = vselect((vmask)(x < vset(-104.0f)), vset(-104.0f), x);   /* and e^-104 is 0 */
-    vreal shifted = x * vset(1.44269504088896341f) + shift;
-    vreal n = shifted - shift;
-    vreal r = x - n * vset(0.693145752f);                        /* ln 2 in two parts */
-    r = r - n * vset(1.42860676533018705e-6f);
-    vreal p = vset(1.98527617612853646e-4f);
-    p = p * r + vset(1.39304355252534151e-3f);
-    p = p * r + vset(8.33336077630519867e-3f);
-    p = p * r + vset(4.16664853692054749e-2f);
-    p = p * r + vset(1.66666671633720398e-1f);
-    p = p * r + vset(0.5f);
-    vreal y = (p * (r * r) + r) + vset(1.0f);
-    vmask k = (vmask)shifted - (vmask)shift;
-    vmask half = k >> 1;
-    return y * power_of_two(half) * power_of_two(k - half);
-}
-
 /* ln x = e ln 2 + ln m with m in [1/sqrt 2, sqrt 2). */
 INLINE vreal log_v(vreal x) {
     vmask tiny = (vmask)(x < vset(1.17549435e-38f));
@@ -209,7 +186,7 @@ INLINE vreal tanh_v(vreal x) {
     p = p * z + vset(1.33314422036e-1f);
     p = p * z + vset(-3.33332819422e-1f);
     vreal near = p * z * x + x;
-    vreal far = vset(1.0f) - vset(2.0f) / (exp_v(a + a) + vset(1.0f));
+    vreal far = vset(1.0f) - vset(2.0f) / (vexp(a + a) + vset(1.0f));
     return vselect((vmask)(a < vset(0.625f)), near, copysign_v(far, x));
 }
 
@@ -221,7 +198,6 @@ INLINE vreal each(real (*f)(real), vreal x) {
     for (int i = 0; i < VL; i++) lanes[i] = f(lanes[i]);
     return vload(lanes);
 }
-INLINE vreal exp_v(vreal x) { return each(MATH(exp), x); }
 INLINE vreal log_v(vreal x) { return each(MATH(log), x); }
 INLINE vreal tanh_v(vreal x) { return each(MATH(tanh), x); }
 
@@ -229,7 +205,7 @@ INLINE vreal tanh_v(vreal x) { return each(MATH(tanh), x); }
 
 /* 1 / (1 + e^-x) from e^-|x|, which cannot overflow. */
 INLINE vreal sigmoid_v(vreal x) {
-    vreal e = exp_v(-abs_v(x)), one = vset(1);
+    vreal e = vexp(-abs_v(x)), one = vset(1);
     return vselect((vmask)(x < vset(0)), e, one) / (one + e);
 }
 
@@ -240,7 +216,7 @@ static void absolute(const void *x, void *z, ptrdiff_t n) { map1(abs_v, x, z, n)
 static void square(const void *x, void *z, ptrdiff_t n) { map1(square_v, x, z, n); }
 static void root(const void *x, void *z, ptrdiff_t n) { map1(sqrt_v, x, z, n); }
 static void relu(const void *x, void *z, ptrdiff_t n) { map1(relu_v, x, z, n); }
-static void exponential(const void *x, void *z, ptrdiff_t n) { map1(exp_v, x, z, n); }
+static void exponential(const void *x, void *z, ptrdiff_t n) { map1(vexp, x, z, n); }
 static void logarithm(const void *x, void *z, ptrdiff_t n) { map1(log_v, x, z, n); }
 static void tangent(const void *x, void *z, ptrdiff_t n) { map1(tanh_v, x, z, n); }
 static void sigmoid(const void *x, void *z, ptrdiff_t n) { map1(sigmoid_v, x, z, n); }

@@ -33,6 +33,13 @@ INLINE void store_part(real *p, intptr_t n, vreal v) {
         if (i < n) p[i] = lanes[i];
 }
 
+/* v with zeros past the first n lanes */
+INLINE vreal first_lanes(vreal v, intptr_t n) {
+    real lanes[VL];
+    vstore(lanes, v);
+    return load_part(lanes, n, 0);
+}
+
 /* load and store of n lanes, n <= VL; a constant n == VL is one instruction */
 INLINE vreal load_lanes(const real *p, intptr_t n) { return n == VL ? vload(p) : load_part(p, n, 0); }
 

@@ -10,6 +10,7 @@ extern const conv_forward_kernels NAME(conv_forward_kernels);
 extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
 extern const gemm_kernels NAME(gemm_kernels);
+extern const loss_kernels NAME(loss_kernels);
 extern const lrn_kernels NAME(lrn_kernels);
 extern const norm_kernels NAME(norm_kernels);
 extern const optim_kernels NAME(optim_kernels);
@@ -24,6 +25,7 @@ const kernel_table NAME(kernel_table) = {
     .conv_grad_w = &NAME(conv_grad_w_kernels),
     .elementwise = &NAME(elementwise_kernels),
     .gemm = &NAME(gemm_kernels),
+    .loss = &NAME(loss_kernels),
     .lrn = &NAME(lrn_kernels),
     .norm = &NAME(norm_kernels),
     .optim = &NAME(optim_kernels),

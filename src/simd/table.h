@@ -11,6 +11,7 @@
 #include "conv.h"
 #include "elementwise.h"
 #include "gemm.h"
+#include "loss.h"
 #include "lrn.h"
 #include "norm.h"
 #include "optim.h"
@@ -24,6 +25,7 @@ typedef struct {
     const gemm_kernels *gemm;
     const conv_forward_kernels *conv_forward;
     const conv_grad_w_kernels *conv_grad_w;
+    const loss_kernels *loss;
     const lrn_kernels *lrn;
     const norm_kernels *norm;
     const optim_kernels *optim;
