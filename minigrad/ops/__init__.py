@@ -37,7 +37,8 @@ from minigrad.ops.elementwise import (
     sqrt,
     sub,
 )
-from minigrad.ops.extremes import logsumexp, max, min, norm, tie_share
+from minigrad.ops.extremes import logsumexp, max, min, tie_share
+from minigrad.ops.extremes import norm as vector_norm
 from minigrad.ops.index import getitem, plain, scatter_add, setitem
 from minigrad.ops.join import concat, flip, pad, repeat, roll, split, stack
 from minigrad.ops.linear import linear, matmul
@@ -92,6 +93,8 @@ from minigrad.ops.shape import (
     swapaxes,
     transpose,
 )
+
+norm = vector_norm  # a family, norm.py, has this name too; here it means the op
 
 # In reading order: arithmetic first, then shapes, reductions, products, images, losses, chance.
 # fmt: off

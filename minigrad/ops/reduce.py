@@ -101,20 +101,20 @@ class Var(Op):
     """z = the variance of x over axes (all by default).
 
     Shapes    x: any; z: x's sizes without the axes, or with 1 there if keepdims
-    Forward   z_j = 1/(n - c) sum_i (x_ij - m_j)^2, m the mean, c = ddof (NaN if n <= c)
+    Forward   z_j = 1/(n - c) sum_i (x_ij - m_j)^2, m the mean, c the correction (NaN if n <= c)
     Backward  dL/dx_ij = dL/dz_j 2/(n - c) (x_ij - m_j)      because sum_i (x_ij - m_j) = 0: the
               change of the mean does not count
     Keeps     x
     Example
-        >>> var(np.array([[1.0, 3.0]]), axis=1, ddof=1)
+        >>> var(np.array([[1.0, 3.0]]), axis=1, correction=1)
         array([2.])
     """
 
-    def forward(x, *, axis=None, ddof=0, keepdims=False):
-        return moment("var", x, axis, ddof, keepdims)
+    def forward(x, *, axis=None, correction=0, keepdims=False):
+        return moment("var", x, axis, correction, keepdims)
 
-    def grad_x(gz, x, axis, ddof):
-        scale = restored(gz, x.shape, axis) * (2.0 / freedom(x.shape, axis, ddof))
+    def grad_x(gz, x, axis, correction):
+        scale = restored(gz, x.shape, axis) * (2.0 / freedom(x.shape, axis, correction))
         return scale * (x - mean(x, axis=axis, keepdims=True))
 
 
@@ -122,7 +122,7 @@ class Std(Op):
     """z = the standard deviation of x over axes (all by default).
 
     Shapes    x: any; z: x's sizes without the axes, or with 1 there if keepdims
-    Forward   z_j = sqrt(1/(n - c) sum_i (x_ij - m_j)^2), m the mean, c = ddof
+    Forward   z_j = sqrt(1/(n - c) sum_i (x_ij - m_j)^2), m the mean, c the correction
     Backward  dL/dx_ij = dL/dz_j (x_ij - m_j) / ((n - c) z_j)      because z^2 is the variance;
               0 where z_j = 0, the corner of a cone
     Keeps     x and z
@@ -131,25 +131,25 @@ class Std(Op):
         array([1.])
     """
 
-    def forward(x, *, axis=None, ddof=0, keepdims=False):
-        return np.sqrt(moment("std", x, axis, ddof, keepdims))
+    def forward(x, *, axis=None, correction=0, keepdims=False):
+        return np.sqrt(moment("std", x, axis, correction, keepdims))
 
-    def grad_x(gz, x, out, axis, ddof):
+    def grad_x(gz, x, out, axis, correction):
         g, z = restored(gz, x.shape, axis), restored(out, x.shape, axis)
-        scale = slope(g, z) * (1.0 / freedom(x.shape, axis, ddof))
+        scale = slope(g, z) * (1.0 / freedom(x.shape, axis, correction))
         return scale * (x - mean(x, axis=axis, keepdims=True))
 
 
-def moment(op: str, x: Array, axis: Axis, ddof: float, keepdims: bool) -> Any:
+def moment(op: str, x: Array, axis: Axis, correction: float, keepdims: bool) -> Any:
     """The variance, added up in float64."""
     wide = np.float64 if x.dtype == np.float32 else None
-    z = reduced(op, np.var, x, axis, keepdims=keepdims, ddof=ddof, dtype=wide)
+    z = reduced(op, np.var, x, axis, keepdims=keepdims, ddof=correction, dtype=wide)
     return z if wide is None else z.astype(x.dtype)
 
 
-def freedom(x_shape: Shape, axis: Axis, ddof: float) -> float:
+def freedom(x_shape: Shape, axis: Axis, correction: float) -> float:
     """n - c, the divisor of the variance; NaN where there is nothing to divide."""
-    n = count(x_shape, axis) - ddof
+    n = count(x_shape, axis) - correction
     return n if n > 0 else math.nan
 
 

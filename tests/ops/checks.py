@@ -7,9 +7,10 @@
 * `layouts`: any memory layout of inputs and incoming gradient gives what C order gives.
 * `subsets`: gradients do not depend on which inputs need one; inputs are left alone.
 
-Values lie on a dyadic grid, all different, none at a kink (2^-6 away at least), and a difference
-step is 2^-10, so nothing crosses a kink. Differences are of fourth order; their error is measured
-against the largest entry. A derivative that is 0 everywhere would pass anything, so it fails.
+Values lie on a dyadic grid, all different in size, none at a kink (2^-7 away at least), and a
+difference step is 2^-10, so nothing crosses a kink. Differences are of fourth order; their error is
+measured against the largest entry. A derivative that is 0 everywhere would pass anything, so it
+fails.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Case:
         """One array for each shape, no two entries equal over all of them."""
         rng = np.random.default_rng(seed + sum(map(ord, self.name)))
         sizes = [int(np.prod(s)) for s in self.shapes]
-        grid = rng.permutation(sum(sizes)) * 2.0**-5 + 2.0**-6
+        grid = rng.permutation(sum(sizes)) * 2.0**-5 + 3 * 2.0**-7
         grid += 0.5 if self.values == "positive" else -(2.0**-5) * (sum(sizes) // 2)
         parts = np.split(grid, np.cumsum(sizes)[:-1])
         return [p.reshape(s).astype(dtype) for p, s in zip(parts, self.shapes, strict=True)]

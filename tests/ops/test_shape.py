@@ -74,7 +74,7 @@ def test_the_gradient_is_the_adjoint_exactly(case):
     arrays = [integers(s, i) for i, s in enumerate(case.shapes)]
     xs = [mg.Tensor(a).requires_grad_() for a in arrays]
     y = case.call(*xs)
-    zero = case.call(*[mg.Tensor(a * 0) for a in arrays])  # pad's value: affine, not linear
+    zero = case.call(*[mg.Tensor(np.zeros_like(a)) for a in arrays])  # pad's value: affine, not linear
     g = integers(y.shape, 9)
     y.backward(mg.Tensor(g))
     ax = ((y.numpy() - zero.numpy()) * g).sum()
