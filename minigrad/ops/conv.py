@@ -121,6 +121,7 @@ class Conv2d(Op):
         >>> gy = np.array([[[[1.0, -2.0], [3.0, 5.0]]]])      # <conv x, gy> = <x, grad_x gy>
         >>> float((y * gy).sum() - (x * conv2d_grad_x(gy, w, x_shape=x.shape)).sum())
         0.0
+
     Reference Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016,
               sections 2 and 4; padding may be asymmetric here
     """
@@ -168,6 +169,7 @@ class Conv2dGradX(Op):
         array([[[[1., 2., 1.],
                  [2., 4., 2.],
                  [1., 2., 1.]]]])
+
     Reference Dumoulin and Visin 2016, section 4.1 (transposed convolution)
     """
 
@@ -212,6 +214,7 @@ class Conv2dGradW(Op):
         >>> conv2d_grad_w(np.ones((1, 1, 2, 2)), x, w_shape=(1, 1, 2, 2))
         array([[[[ 8., 12.],
                  [20., 24.]]]])
+
     Reference Dumoulin and Visin 2016, section 2.4; the form T of this module's docstring
     """
 
@@ -252,6 +255,7 @@ class Conv2dGradB(Op):
     Example
         >>> conv2d_grad_b(np.ones((2, 3, 4, 5)))
         array([40., 40., 40.])
+
     Reference the adjoint of broadcasting
     """
 

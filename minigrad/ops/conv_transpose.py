@@ -73,6 +73,7 @@ class ConvTranspose2d(Op):
         array([[[[1., 1., 1., 1.]]]])
         >>> conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 2)))
         array([[[[1., 2., 1.]]]])
+
     Reference Dumoulin and Visin 2016, section 4; Zeiler et al., "Deconvolutional networks", 2010
     """
 

@@ -46,6 +46,7 @@ class LogSoftmax(Op):
     Example
         >>> log_softmax(np.array([[1000.0, 1000.0]]))
         array([[-0.69314718, -0.69314718]])
+
     Reference Blanchard, Higham and Higham, "Accurately computing the log-sum-exp and softmax
               functions", 2021, section 3
     """
@@ -71,6 +72,7 @@ class LogSoftmaxGrad(Op):
     Example
         >>> log_softmax_grad(np.array([[1.0, 0.0]]), np.log([[0.25, 0.75]]))
         array([[ 0.75, -0.75]])
+
     Reference PyTorch's log_softmax_backward
     """
 
@@ -97,6 +99,7 @@ class Softmax(Op):
     Example
         >>> softmax(np.array([0.0, 0.0, -np.inf]))
         array([0.5, 0.5, 0. ])
+
     Reference Bridle, "Probabilistic interpretation of feedforward classification network outputs",
               1990, equation 5
     """
@@ -171,6 +174,7 @@ class CrossEntropy(Op, byproducts=("probs",)):
     Example
         >>> cross_entropy(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([0, 1]))
         array([0.69314718, 0.        ])
+
     Reference Bridle 1990, section 4; Szegedy et al., "Rethinking the Inception architecture", 2016,
               section 7 (label smoothing)
     """
@@ -210,6 +214,7 @@ class NllLoss(Op):
     Example
         >>> nll_loss(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, -100]))
         array([0.69314718, 0.        ])
+
     Reference PyTorch's NLLLoss
     """
 
@@ -237,6 +242,7 @@ class NllLossGrad(Op):
     Example
         >>> nll_loss_grad(np.array([2.0]), np.array([1]), classes=3)
         array([[ 0., -2.,  0.]])
+
     Reference PyTorch's nll_loss_backward
     """
 

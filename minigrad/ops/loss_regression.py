@@ -39,6 +39,7 @@ class MseLoss(Op):
     Example
         >>> mse_loss(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
         array([0., 9.])
+
     Reference Gauss, "Theoria motus", 1809, article 179
     """
 
@@ -65,6 +66,7 @@ class L1Loss(Op):
     Example
         >>> l1_loss(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
         array([0., 3.])
+
     Reference Boscovich 1757; PyTorch's L1Loss
     """
 
@@ -96,6 +98,7 @@ class SmoothL1Loss(Op):
     Example
         >>> smooth_l1_loss(np.array([0.0, 0.0]), np.array([1.0, 3.0]), beta=2.0)
         array([0.25, 2.  ])
+
     Reference Girshick, "Fast R-CNN", 2015, equation 3; Huber 1964
     """
 
@@ -124,6 +127,7 @@ class BinaryCrossEntropyWithLogits(Op):
     Example
         >>> binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 1.0]))
         array([0.69314718, 0.        ])
+
     Reference PyTorch's BCEWithLogitsLoss; Cox 1958 (logistic regression)
     """
 

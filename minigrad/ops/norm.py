@@ -86,6 +86,7 @@ class BatchNorm(Op, byproducts=("mean", "var")):
         >>> y, mean, var = batch_norm.full(x, eps=1e-12)
         >>> mean, var
         (array([2.]), array([1.]))
+
     Reference Ioffe and Szegedy, "Batch normalization", 2015, algorithm 1 and section 3;
               He et al. 2016, figure 2, for the residual
     """
@@ -128,6 +129,7 @@ class BatchNormInference(Op):
         >>> mean, var = np.array([1.0]), np.array([3.0])
         >>> batch_norm_inference(np.array([[3.0]]), mean, var, eps=1.0)
         array([[1.]])
+
     Reference Ioffe and Szegedy 2015, algorithm 2
     """
 

@@ -49,6 +49,7 @@ class LocalResponseNorm(Op):
         >>> x = np.array([3.0, 4.0]).reshape(1, 2, 1, 1)
         >>> local_response_norm(x, size=3, alpha=3.0, beta=0.5, k=0.0).ravel()
         array([0.6, 0.8])
+
     Reference Krizhevsky, Sutskever and Hinton 2012, section 3.3; alpha/size as in PyTorch, where
               the paper has alpha
     """
@@ -105,6 +106,7 @@ class LayerNorm(Op):
         >>> layer_norm(np.array([[1.0, 3.0], [10.0, 6.0]]), shape=(2,), eps=1e-12)
         array([[-1.,  1.],
                [ 1., -1.]])
+
     Reference Ba, Kiros and Hinton, "Layer normalization", 2016, equations 3 and 4
     """
 
@@ -170,6 +172,7 @@ class GroupNorm(Op):
         >>> x = np.array([[1.0, 3.0, 10.0, 6.0]])
         >>> group_norm(x, groups=2, eps=1e-12)
         array([[-1.,  1.,  1., -1.]])
+
     Reference Wu and He, "Group normalization", 2018, section 3.1
     """
 

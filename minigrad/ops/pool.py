@@ -84,6 +84,7 @@ class MaxPool2d(Op, byproducts=("argmax",)):
         >>> y, argmax = max_pool2d.full(x, kernel=(1, 2), stride=(1, 2))
         >>> argmax.ravel().tolist()
         [1, 0]
+
     Reference Krizhevsky, Sutskever and Hinton 2012, section 3.4 (overlapping pooling)
     """
 
@@ -117,6 +118,7 @@ class MaxPool2dGrad(Op):
         >>> gy = np.array([[[[5.0, 7.0]]]])
         >>> max_pool2d_grad(gy, argmax, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
         array([[[[0., 5., 7., 0.]]]])
+
     Reference PyTorch's max_pool2d_with_indices_backward
     """
 
@@ -150,6 +152,7 @@ class MaxPool2dGather(Op):
         >>> v = np.array([[[[1.0, 2.0, 3.0, 4.0]]]])
         >>> max_pool2d_gather(v, argmax, kernel=(1, 2), stride=(1, 2))
         array([[[[2., 3.]]]])
+
     Reference PyTorch's max_pool2d_with_indices_backward, differentiated
     """
 
@@ -183,6 +186,7 @@ class AvgPool2d(Op):
     Example
         >>> avg_pool2d(np.array([[[[1.0, 3.0, 5.0, 9.0]]]]), kernel=(1, 2), stride=(1, 2))
         array([[[[2., 7.]]]])
+
     Reference LeCun et al. 1998, section II.B (sub-sampling); PyTorch's AvgPool2d for the divisor
     """
 
@@ -233,6 +237,7 @@ class AvgPool2dGrad(Op):
         >>> gy = np.array([[[[2.0, 6.0]]]])
         >>> avg_pool2d_grad(gy, x_shape=(1, 1, 1, 4), kernel=(1, 2), stride=(1, 2))
         array([[[[1., 1., 3., 3.]]]])
+
     Reference PyTorch's avg_pool2d_backward
     """
 

@@ -23,6 +23,7 @@ class AdaptiveAvgPool2d(Op):
     Example
         >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), output=(1, 2))
         array([[[[1.5, 4. ]]]])
+
     Reference PyTorch's AdaptiveAvgPool2d; He et al. 2014 (spatial pyramid pooling), section 2
     """
 
@@ -46,6 +47,7 @@ class AdaptiveAvgPool2dGrad(Op):
     Example
         >>> adaptive_avg_pool2d_grad(np.array([[[[2.0, 4.0]]]]), x_shape=(1, 1, 1, 3))
         array([[[[1., 3., 2.]]]])
+
     Reference PyTorch's adaptive_avg_pool2d_backward
     """
 
@@ -68,6 +70,7 @@ class GlobalAvgPool2d(Op):
     Example
         >>> global_avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2))
         array([[[[1.5]]]])
+
     Reference Lin, Chen and Yan, "Network in network", 2014, section 3.2
     """
 
@@ -90,6 +93,7 @@ class GlobalAvgPool2dGrad(Op):
         >>> global_avg_pool2d_grad(np.array([[[[8.0]]]]), x_shape=(1, 1, 2, 2))
         array([[[[2., 2.],
                  [2., 2.]]]])
+
     Reference Lin, Chen and Yan 2014, section 3.2
     """
 

@@ -3,11 +3,14 @@
 `check` compares <v, Ju> by differences with <u, J^T v> by the tape, one argument at a time, for
 random u and v. Its step and tolerance are those of a kind of function: "linear" in each argument
 (step 1, exact but for rounding), "piecewise" linear (2^-8, on values that keep away from kinks) or
-"smooth" (2^-10, with the step doubled once to cancel the error of second order). The next order is the same check of `Slope`: the function's gradients, contracted
-with fixed directions, as a function of the arguments and of v. Each order also compares the fast
-rules with what `create_graph=True` plays.
+"smooth" (2^-10, with the step doubled once to cancel the error of second order).
 
-`check_memory` is what an op owes besides: needs-grad subsets, layouts, untouched operands.
+The next order is the same check of `Slope`: the function's gradients, contracted with fixed
+directions, as a function of the arguments and of v. Each order also compares the fast rules with
+what `create_graph=True` plays.
+
+`check_subsets` and `check_layouts` are what an op owes besides: the same gradients whoever else
+needs one, and in every memory layout, with operands untouched.
 """
 
 from __future__ import annotations

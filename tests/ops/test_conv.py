@@ -167,8 +167,11 @@ def image(*shape, dtype=np.float32):
 X, W = image(32, 8, 28, 28), image(16, 4, 5, 5)
 
 BAD = {
-    "rank 3": (ShapeError, r"expected 4-D \(N,C,H,W\), got 3-D \(8, 28, 28\); add a batch axis with "
-               r"x\[None\]", lambda: F.conv2d(X[0], W)),
+    "rank 3": (
+        ShapeError,
+        r"expected 4-D \(N,C,H,W\), got 3-D \(8, 28, 28\); add a batch axis with x\[None\]",
+        lambda: F.conv2d(X[0], W),
+    ),
     "rank 5": (ShapeError, r"expected 4-D.*got 5-D", lambda: F.conv2d(X[None], W)),
     "rank 0": (ShapeError, r"expected 4-D.*got 0-D", lambda: F.conv2d(np.float32(1), W)),
     "weight rank": (ShapeError, r"weight must be 4-D.*\(4, 5, 5\)", lambda: F.conv2d(X, W[0])),
@@ -209,7 +212,8 @@ BAD = {
                      lambda: F.conv2d(X, W, stride=2, padding="same")),
     "dilation 0": (ArgError, r"dilation must be at least 1", lambda: F.conv2d(X, W, dilation=0)),
     "huge stride": (ShapeError, r"overflows", lambda: F.conv2d(X, image(1, 8, 1, 1), stride=2**62)),
-    "huge padding": (ShapeError, r"overflows", lambda: F.conv2d(X, image(1, 8, 1, 1), padding=2**62)),
+    "huge padding": (ShapeError, r"overflows",
+                     lambda: F.conv2d(X, image(1, 8, 1, 1), padding=2**62)),
     "huge dilation": (ShapeError, r"overflows",
                       lambda: F.conv2d(X, image(1, 8, 1, 1), dilation=2**62)),
     "huge output": (ShapeError, r"size overflows",

@@ -259,7 +259,8 @@ def train(x=X, mean=None, var=None, weight=None, bias=None, **more):
 
 
 BAD = {
-    "one value": (ArgError, r"variance needs >1 value per channel", lambda: train(X[:1, :, :1, :1])),
+    "one value": (ArgError, r"variance needs >1 value per channel",
+                  lambda: train(X[:1, :, :1, :1])),
     "one row": (ArgError, r"variance needs >1 value per channel.*\(1, 6\)",
                 lambda: train(X[:1, :, 0, 0])),
     "no batch": (ArgError, r"variance needs >1 value per channel", lambda: train(X[:0])),
