@@ -15,15 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ._engine import set_anomaly
+from ._engine import TensorBase, set_anomaly
 from .errors import GraphError
 
 _HERE = str(Path(__file__).parent)
 
 
+def array_of(value: Any) -> Any:
+    """The array of a Tensor; arrays and numbers as they are."""
+    return value.data if isinstance(value, TensorBase) else np.asarray(value)
+
+
 def has_nan(value: Any) -> bool:
     """Whether an array, Tensor or number holds a NaN."""
-    array = np.asarray(getattr(value, "data", value) if not isinstance(value, np.ndarray) else value)
+    array = array_of(value)
     return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
@@ -37,8 +42,7 @@ def birthplace() -> str:
 
 def first_nan(value: Any) -> tuple[int, ...]:
     """Index of the first NaN, in row-major order."""
-    array = value if isinstance(value, np.ndarray) else value.data
-    return tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+    return tuple(int(i) for i in np.argwhere(np.isnan(array_of(value)))[0])
 
 
 class Watcher:

@@ -13,10 +13,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ._engine import TensorBase, close_segment, open_segment, set_grad_enabled
+import numpy as np
+
+from ._engine import Node, TensorBase, close_segment, open_segment, set_grad_enabled
 from .errors import GraphError
 from .ops import random
 from .tensor import Tensor
+from .versions import changed_since
 
 _state = threading.local()
 
@@ -47,6 +50,7 @@ class Segment(Collector):
             (x.data, x.requires_grad) if isinstance(x, TensorBase) else x for x in args
         )
         self.random_state = random.default_generator.get_state()
+        self.made = Node(None, np.zeros(0)).serial  # a moment: changes after it are errors
 
     def add(self, node: Any) -> None:
         """Called by the tape for every node that is made."""
@@ -61,6 +65,12 @@ class Segment(Collector):
 
     def refill(self) -> None:
         """Run the function again and hand the nodes what they keep. Raises GraphError."""
+        for x in self.args:
+            if isinstance(x, tuple) and changed_since(x[0], self.made):
+                raise GraphError(
+                    "checkpoint: an input was changed in place after the first run; change a copy "
+                    "(t.clone()), or change it after backward()"
+                )
         generator, collector = random.default_generator, Collector()
         now = generator.get_state()
         generator.set_state(self.random_state)
