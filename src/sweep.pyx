@@ -5,6 +5,7 @@ Design.  ``sweep`` collects the nodes under an output, sorts them by serial numb
 the last to the first and forgets each as it goes.  A node's gradient is complete when its turn
 comes, because everything that used its output is younger.  No recursion; one C array of nodes.
 Gradients of leaves are handed over at the very end, so an error before that changes none of them.
+When anything in the graph is large, what NumPy makes for a rule comes from the pool: no fresh pages.
 
 ``minigrad/reference/tape.py`` is the same in plain Python, and the specification.
 Absent on purpose: parallel playing of independent nodes (kernels use the threads).
@@ -20,6 +21,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, qsort, realloc
 
+from minigrad._kernels.memory cimport pooled_enter, pooled_leave
 from minigrad._tape cimport Node, Plan, Rule, TensorBase, above, mutations, set_recording, wrap
 
 cnp.import_array()
@@ -46,6 +48,7 @@ cdef enum:
     NEEDS = -1                                  # in a rule's argument list: the tuple of needs
     INDEX = -2                                  # the position among variadic inputs
     MAX_ARGS = 32
+    LARGE = 16384                               # elements
 
 cdef object np_ndarray = np.ndarray
 
@@ -59,6 +62,7 @@ def sweep(roots, gradients, inputs=None, bint retain=False, bint create_graph=Fa
     played, or whose kept arrays were changed since.
     """
     cdef Sweep s = Sweep()
+    cdef object former = None
     cdef int before
     s.create_graph, s.retain = create_graph, retain or create_graph
     s.leaves, s.captured = {}, None if inputs is None else {}
@@ -66,6 +70,8 @@ def sweep(roots, gradients, inputs=None, bint retain=False, bint create_graph=Fa
     before = set_recording(create_graph)
     try:
         s.collect(roots, min([(<Node>n).serial for n in inputs]) if inputs else 0)
+        if s.large:
+            former = pooled_enter()
         if inputs is not None:
             s.mark(inputs)
         for node, g in zip(roots, gradients):
@@ -78,6 +84,8 @@ def sweep(roots, gradients, inputs=None, bint retain=False, bint create_graph=Fa
     finally:
         s.running = False
         set_recording(before)
+        if former is not None:
+            pooled_leave(former)
         s.release()
 
 
@@ -85,7 +93,7 @@ cdef class Sweep:
     """The state of one backward pass."""
     cdef sweep_entry *entries
     cdef Py_ssize_t n, room
-    cdef bint create_graph, retain, running
+    cdef bint create_graph, retain, running, large
     cdef dict leaves, captured
 
     cdef int push(self, Node node) except -1:
@@ -104,6 +112,7 @@ cdef class Sweep:
 
     cdef int visit(self, Node node, long long floor) except -1:
         """Claim a node for this sweep, unless it is older than anything that was asked for."""
+        self.large = self.large or is_large(node)
         if node.rule is None or node.sweep is self or node.serial < floor:
             return 0                            # leaves are not claimed: sweeps may share them
         if node.played:
@@ -343,6 +352,14 @@ cdef bint fits(Node node, object array) except -1:
         if cnp.PyArray_DIM(<cnp.ndarray>array, i) != node.dims[i]:
             return False
     return True
+
+
+cdef bint is_large(Node node) noexcept:
+    cdef Py_ssize_t size = LARGE if node.ndim > 6 else 1
+    cdef int i
+    for i in range(min(node.ndim, 6)):
+        size *= node.dims[i]
+    return size >= LARGE
 
 
 cdef bint owned(object array):

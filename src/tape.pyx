@@ -29,6 +29,7 @@ from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 from minigrad._kernels.kernel cimport Kernel
+from minigrad._kernels.memory cimport pooled_enter, pooled_leave
 
 cnp.import_array()
 
@@ -57,6 +58,7 @@ cdef enum:
 
 cdef enum:
     MAX_ARGS = 64                               # inputs and constants of one call, on the stack
+    LARGE = 65536                               # bytes: worth asking for memory from the pool
 
 cdef long long clock = 0                        # the last serial number given
 cdef long long last_mutation = 0                # when a buffer was last changed in place
@@ -438,9 +440,8 @@ cdef bint simple(list arrays, bint broadcasts):
 
 
 cdef object run_forward(Rule rule, list arrays, tuple params):
-    cdef Py_ssize_t n = len(arrays), k = len(params), i
-    cdef PyObject *argv[MAX_ARGS]
-    cdef object out
+    cdef Py_ssize_t n = len(arrays), k = len(params)
+    cdef object out, x, former
     if rule.kernel is not None and k == 0:
         if n == 1 and rule.kernel.call1 != NULL and type(arrays[0]) is np_ndarray:
             out = rule.kernel.call1(rule.kernel, arrays[0])
@@ -451,6 +452,19 @@ cdef object run_forward(Rule rule, list arrays, tuple params):
                 out = rule.kernel.call2(rule.kernel, arrays[0], arrays[1])
                 if out is not None:
                     return out
+    for x in arrays:
+        if type(x) is np_ndarray and cnp.PyArray_NBYTES(<cnp.ndarray>x) >= LARGE:
+            former = pooled_enter()             # what NumPy makes comes from the pool
+            try:
+                return call_forward(rule, arrays, params)
+            finally:
+                pooled_leave(former)
+    return call_forward(rule, arrays, params)
+
+
+cdef object call_forward(Rule rule, list arrays, tuple params):
+    cdef Py_ssize_t n = len(arrays), k = len(params), i
+    cdef PyObject *argv[MAX_ARGS]
     if n + k > MAX_ARGS:
         return rule.forward(*arrays, **dict(zip(rule.params, params)))
     for i in range(n):
