@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minigrad._kernels import conv as kernel
 from minigrad.reference import conv as ref
 from tests.layouts import LAYOUTS, check_memory, is_channels_last, lay, same, u
-from tests.strategies import FLOATS, SEEDS, big_convs, convs, integers, reals
+from tests.strategies import FLOATS, SEEDS, Axis, Conv, big_convs, convs, integers, reals
 
 DTYPES = pytest.mark.parametrize("dtype", FLOATS)
 
@@ -62,6 +62,30 @@ def test_all_passes_equal_the_reference_on_whole_numbers(dtype, case):
 @given(case=big_convs())
 def test_all_passes_equal_the_reference_on_many_rows_and_tails(dtype, case):
     check_exact(case, dtype)
+
+
+LAYERS = {  # n, c, k, groups; rows and columns as (size, kernel, stride, before, after, dilation)
+    "alexnet 1": (2, 3, 96, 1, (51, 11, 4, 2, 2, 1), (47, 11, 4, 2, 1, 1)),
+    "alexnet 2": (1, 96, 72, 2, (13, 5, 1, 2, 2, 1), (11, 5, 1, 2, 2, 1)),
+    "resnet stem": (2, 3, 64, 1, (37, 7, 2, 3, 3, 1), (41, 7, 2, 3, 3, 1)),
+    "many channels in": (1, 530, 19, 1, (7, 3, 1, 1, 1, 1), (6, 3, 1, 1, 1, 1)),
+    "many channels out": (1, 17, 1027, 1, (5, 3, 1, 1, 1, 1), (7, 3, 2, 1, 1, 1)),
+    "bottleneck": (2, 513, 130, 1, (6, 1, 1, 0, 0, 1), (8, 1, 1, 0, 0, 1)),
+    "shortcut": (2, 66, 257, 1, (14, 1, 2, 0, 0, 1), (12, 1, 2, 0, 0, 1)),
+    "wide image": (1, 5, 9, 1, (3, 3, 1, 1, 1, 1), (700, 3, 1, 1, 1, 1)),
+    "tall image": (1, 9, 5, 1, (700, 3, 2, 1, 1, 2), (3, 2, 1, 1, 0, 1)),
+    "wide depthwise": (2, 131, 131, 131, (9, 5, 2, 2, 2, 1), (12, 5, 1, 2, 2, 1)),
+    "depthwise times three": (2, 40, 120, 40, (9, 3, 1, 2, 2, 2), (12, 3, 2, 1, 1, 1)),
+    "many small groups": (2, 96, 64, 32, (9, 3, 1, 1, 1, 1), (10, 3, 1, 1, 1, 1)),
+}
+
+
+@DTYPES
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_real_nets_equal_the_reference(dtype, name):
+    n, c, k, groups, *windows = LAYERS[name]
+    h, w = (Axis(*v, ref.output_size(v[0], v[3] + v[4], v[1], v[2], v[5])) for v in windows)
+    check_exact(Conv(n, c, k, groups, h, w, seed=len(name)), dtype)
 
 
 @DTYPES
