@@ -141,24 +141,12 @@ class BatchNormInference(Op):
         return kernels.batch_norm_inference(x, gamma, beta, mean, var, residual, eps=eps, relu=relu)
 
     def grads(gy, needs, x, mean, var, gamma, beta, residual, eps, relu):
-        needs_x, _, _, needs_gamma, needs_beta, needs_residual = needs
-        shape, axes = column(x.ndim), axes_but_channels(x.ndim)
-        gz = gy
-        if relu:
-            y = kernels.batch_norm_inference(
-                x, gamma, beta, mean, var, residual, eps=eps, relu=True
-            )
-            gz = gy * (y > 0)
-        rstd = 1 / sqrt(var + eps)
-        scale = rstd if gamma is None else gamma * rstd
-        return (
-            gz * scale.reshape(shape) if needs_x else None,
-            None,
-            None,
-            (gz * (x - mean.reshape(shape))).sum(axis=axes) * rstd if needs_gamma else None,
-            gz.sum(axis=axes) if needs_beta else None,
-            gz if needs_residual else None,
+        flags = {"eps": eps, "relu": relu, "needs_residual": needs[5]}
+        gx, ggamma, gbeta, gresidual = kernels.batch_norm_inference_grad(
+            gy, x, gamma, beta, mean, var, residual, **flags
         )
+        gradients = (gx, None, None, ggamma, gbeta, gresidual)
+        return tuple(g if need else None for g, need in zip(gradients, needs, strict=True))
 
     def composite(x, mean, var, gamma=None, beta=None, residual=None, *, eps, relu=False):
         shape = column(x.ndim)
