@@ -29,6 +29,7 @@ from ._engine import (
     mutated,
     sweep,
 )
+from ._kernels.elementwise import add_
 from .errors import ArgError, DTypeError, GraphError, ShapeError
 from .methods import ArrayMethods
 from .ops import elementwise, index, matmul, shape
@@ -379,14 +380,9 @@ def unbroadcast(g: Any, sizes: tuple[int, ...]) -> Any:
     return g.sum(axis=axes, keepdims=True).reshape(sizes)
 
 
-def accumulate(old: NDArray[Any], g: NDArray[Any]) -> None:
-    """``old += g`` for the sweep, which knows that nobody else sees `old`."""
-    np.add(old, g, out=old)
-
-
 configure(
     tensor=Tensor,
-    accumulate=accumulate,
+    accumulate=add_,
     unbroadcast=unbroadcast,
     operators={
         "add": elementwise.add,
