@@ -59,7 +59,8 @@ class Einsum(Op):
         seen = "".join(a for a in mine if a in known)
         spec = ",".join([out, *(terms[j] for j in others)]) + "->" + seen
         g = einsum(gz, *(xs[j] for j in others), subscripts=spec)  # letters of seen
-        g = g.reshape(tuple(sizes[a] if a in seen else 1 for a in mine))
+        have = dict(zip(seen, g.shape, strict=True))
+        g = g.reshape(tuple(have.get(a, 1) for a in mine))
         g = broadcast_to(g, shape=tuple(sizes[a] for a in mine))  # summed alone: equal shares
         own = dict(zip(terms[i], xs_shape[i], strict=True))
         g = sum_to(g, shape=tuple(own[a] for a in mine))
