@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops.geometry import number, operand
+from ..ops.geometry import floats, number, operand
 from ..ops.norm import BatchNorm, BatchNormInference
 from ..ops.norm_local import GroupNorm, LayerNorm, LocalResponseNorm
 from ..tensor import Tensor
@@ -48,6 +48,7 @@ def batch_norm(
     if not 0 <= number("batch_norm", "momentum", momentum) <= 1:
         raise ArgError(f"batch_norm: momentum must be in [0, 1], got {momentum}")
     operand("batch_norm", "x", input)
+    floats("batch_norm", "x", input.data if isinstance(input, Tensor) else input)
     mean = running(input, "running_mean", running_mean, write=training)
     var = running(input, "running_var", running_var, write=training)
     lines = input.ndim == 3
