@@ -1,11 +1,10 @@
 """Data on its way into the net: datasets, readers, transforms, the loader.
 
 Design: everything up to the last step is NumPy on the host's memory; only ``DataLoader`` makes
-Tensors.  Reading order: ``dataset.py``, ``transforms.py``, ``loader.py``, then the readers.
+Tensors.  Reading order: ``dataset.py``, ``transforms``, ``loader.py``, then the readers.
 """
 
 from minigrad.data import transforms as transforms
-from minigrad.data.augment import Cutout, PCAColorNoise, color_pca
 from minigrad.data.cifar import read_cifar, read_cifar_file
 from minigrad.data.collate import collate
 from minigrad.data.dataset import (
@@ -21,15 +20,18 @@ from minigrad.data.folder import ImageFolder
 from minigrad.data.idx import read_idx, read_idx_folder, read_idx_pair, write_idx
 from minigrad.data.loader import DataLoader
 from minigrad.data.npz import Npz, read_npz
-from minigrad.data.resize import Resize
 from minigrad.data.transforms import (
     CenterCrop,
     Compose,
+    Cutout,
     Normalize,
+    PCAColorNoise,
     RandomCrop,
     RandomHorizontalFlip,
+    Resize,
     TenCrop,
     ToFloat,
+    color_pca,
 )
 
 __all__ = [

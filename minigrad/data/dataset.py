@@ -4,7 +4,7 @@ Design: a dataset is any object with ``__len__`` and ``__getitem__(i) -> sample`
 tuple such as ``(image, label)``.  A dataset that can gather many samples faster than one by one
 also has ``batch(indices) -> tuple of arrays``; the loader prefers it.  Everything here is NumPy:
 Tensors are made by the loader, at the last moment.  Random changes to images are not here
-either; see ``transforms.py``, and ``loader.py`` for the order in which samples come.
+either; see ``transforms``, and ``loader.py`` for the order in which samples come.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class DataLoader:
 
     ``batch_size``   samples in a batch; the last may be smaller unless ``drop_last``
     ``shuffle``      a new permutation for each epoch
-    ``transform``    ``(images, rng) -> images`` on the batch's first field (transforms.py)
+    ``transform``    ``(images, rng) -> images`` on the batch's first field (see transforms)
     ``collate``      ``(list of samples) -> batch``, instead of stacking field by field
     ``seed``         integer in [0, 2**64) that fixes order and augmentation
     ``generator``    instead of ``seed``: a ``minigrad.Generator`` or ``np.random.Generator`` from

@@ -83,6 +83,13 @@ def test_the_number_of_workers_changes_no_bit(dataset):
     assert epochs[0][0] != epochs[0][1]
 
 
+def test_every_batch_of_every_epoch_is_augmented_differently():
+    same = ArrayDataset(np.repeat(images(1).arrays[0], 12, axis=0))
+    loader = DataLoader(same, 4, transform=AUGMENT, as_tensors=False, seed=1)
+    batches = [bits(batch)[0] for _ in range(3) for batch in loader]
+    assert len(set(batches)) == 9
+
+
 def test_an_epoch_has_every_sample_once_in_a_new_order():
     loader = make(transform=None)
     orders = [np.concatenate([y for _, y in loader]).tolist() for _ in range(3)]
@@ -177,10 +184,29 @@ def test_leaving_early_stops_the_workers_at_the_sample_at_hand():
     next(iterator)
     first = time.monotonic() - started
     iterator.close()
+    assert time.monotonic() - started - first < first / 2  # not to the end of their batches
     wait_for_no_threads(first)
     asked = dataset.asked
     time.sleep(0.05)
     assert dataset.asked == asked < 1000
+
+
+class SlowBatches(OneByOne):
+    """A dataset whose ``batch`` takes its time."""
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.asked += 1
+        time.sleep(0.1)
+        return np.zeros((len(indices), 6, 6, 3), np.uint8), indices
+
+
+def test_leaving_early_drops_the_batches_that_nobody_began():
+    dataset = SlowBatches(1000)
+    iterator = iter(DataLoader(dataset, 4, num_workers=1, prefetch=20, as_tensors=False))
+    next(iterator)
+    iterator.close()
+    wait_for_no_threads()
+    assert dataset.asked <= 3
 
 
 def test_an_abandoned_iterator_leaves_no_threads():

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minigrad.data.transforms import Array, like, pair, to_nhwc
+from minigrad.data.transforms.basic import Array, like, pair, to_nhwc
 
 
 @lru_cache(maxsize=32)

@@ -1,6 +1,6 @@
 """Color noise and occlusion.
 
-Design: the same contract as ``transforms.py`` (a batch in, a batch out, one generator).
+Design: the same contract as ``basic.py`` (a batch in, a batch out, one generator).
 ``PCAColorNoise`` is AlexNet's; its directions are computed from the data by the same class that
 applies them, because constants copied from other data sets are the usual mistake.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minigrad.data.transforms import Array, need, pair, to_nhwc
-from minigrad.data.transforms import like as in_order_of
+from minigrad.data.transforms.basic import Array, need, pair, to_nhwc
+from minigrad.data.transforms.basic import like as in_order_of
 from minigrad.errors import ArgError, ShapeError
 
 
