@@ -154,8 +154,8 @@ class Softplus(Op, broadcasts=True):
 
     Shapes    x: any; z: as x; beta, threshold: numbers
     Forward   z_i = ln(1 + e^(beta x_i)) / beta, and x_i itself where beta x_i > threshold
-    Backward  dL/dx_i = dL/dz_i sigmoid(beta x_i)      because dz/dx is e^(beta x) / (1 + e^(beta x))
-              below the threshold; dL/dz_i above it
+    Backward  dL/dx_i = dL/dz_i sigmoid(beta x_i)    because dz/dx = e^(beta x) / (1 + e^(beta x));
+              dL/dz_i itself above the threshold
     Keeps     x
     Example
         >>> softplus(np.array([0.0, 100.0])).round(4)
@@ -254,26 +254,27 @@ FAR = (
 )  # fmt: skip
 
 
-def quotient(pair: tuple[tuple[float, ...], tuple[float, ...]], t: Array) -> Array:
+def quotient(pair: tuple[tuple[float, ...], tuple[float, ...]], t: Array) -> Any:
     """The rational function with the two polynomials of the pair, by Horner's rule."""
     top, bottom = pair
-    p, q = top[0], bottom[0]
+    p: Any = top[0]
+    q: Any = bottom[0]
     for a, b in zip(top[1:], bottom[1:], strict=True):
         p, q = p * t + a, q * t + b
     return p / q
 
 
-def erf_near(x: Array) -> Array:
+def erf_near(x: Array) -> Any:
     """erf x = x R(x^2) for 0 <= x <= 0.46875."""
     return x * quotient(NEAR, x * x)
 
 
-def erf_middle(x: Array) -> Array:
+def erf_middle(x: Array) -> Any:
     """erf x = 1 - e^(-x^2) R(x) for 0.46875 < x <= 4."""
     return 1.0 - np.exp(-x * x) * quotient(MIDDLE, x)
 
 
-def erf_far(x: Array) -> Array:
+def erf_far(x: Array) -> Any:
     """erf x = 1 - e^(-x^2) / x (1 / sqrt(pi) - R(1 / x^2) / x^2) for x > 4; 1 above 10."""
     x = np.minimum(x, 10.0)  # e^-100 is far below the last digit of 1
     t = 1.0 / (x * x)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.index import scatter_add
 from minigrad.ops.linear import matmul, product, same_dtype
@@ -115,8 +115,8 @@ def letter_sizes(subscripts: str, terms: list[str], shapes: Sequence[Shape]) -> 
             twice = term.count(a) > 1 and shape[term.index(a)] != n
             if twice or (n != 1 and sizes.get(a, 1) not in (1, n)):
                 raise ShapeError(
-                    f"einsum: axis {a!r} of {subscripts!r} has size {sizes.get(a, n)} in one place and "
-                    f"{n} in another (shapes {[tuple(s) for s in shapes]})"
+                    f"einsum: axis {a!r} of {subscripts!r} has size {sizes.get(a, n)} in one place "
+                    f"and {n} in another (shapes {[tuple(s) for s in shapes]})"
                 )
             sizes[a] = n if n != 1 else sizes.get(a, 1)
     return sizes
@@ -146,7 +146,7 @@ def evaluate(xs: Sequence[Array], terms: list[str], out: str) -> Array:
     return x
 
 
-def contract(x: Array, xa: str, y: Array, ya: str, want: str) -> Array:
+def contract(x: Array, xa: str, y: Array, ya: str, want: str) -> Any:
     """sum x[xa] y[ya] over the letters not wanted, as a stack of matrix products."""
     nx, ny = dict(zip(xa, x.shape, strict=True)), dict(zip(ya, y.shape, strict=True))
     x, xa = without(x, xa, [a for a in xa if nx[a] == 1 != ny.get(a, 1)])  # broadcasts
@@ -172,7 +172,7 @@ def without(x: Array, letters: str, gone: list[str]) -> tuple[Array, str]:
     return np.asarray(x.sum(axis=tuple(letters.index(a) for a in gone))), kept
 
 
-def grouped(x: Array, letters: str, groups: tuple[list[str], ...]) -> Array:
+def grouped(x: Array, letters: str, groups: tuple[list[str], ...]) -> Any:
     """x with one axis for each group of letters."""
     order = [letters.index(a) for group in groups for a in group]
     sizes = [math.prod(x.shape[letters.index(a)] for a in group) for group in groups]

@@ -40,7 +40,7 @@ def plain(index: Any) -> Any:
 def picks_once(index: Any) -> bool:
     """Whether no element can be picked twice: only ints, slices, None, Ellipsis, or one mask."""
     if isinstance(index, np.ndarray):
-        return index.dtype == bool
+        return bool(index.dtype == bool)
     parts = index if isinstance(index, tuple) else (index,)
     return all(
         p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) for p in parts

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 
-def product(x: Array, y: Array) -> Array:
+def product(x: Array, y: Array) -> Any:
     """x (.., M, K) times y (.., K, N) -> (.., M, N), leading axes broadcast; shapes must fit."""
     if x.dtype.kind != "f":
         return np.matmul(x, y)

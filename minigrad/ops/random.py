@@ -1,9 +1,9 @@
 """Random numbers that can be repeated, and the ops that draw them.
 
-Design: one ``Generator`` wraps NumPy's counter-based Philox.  A draw depends on the seed and on what
-was drawn before, never on the number of threads.  Its state is a plain dict that JSON can hold, so a
-checkpoint resumes with the very next number.  An op that draws hands its mask to the tape as a
-by-product: the gradient uses the mask of the forward pass, whatever was drawn since.
+Design: one ``Generator`` wraps NumPy's counter-based Philox.  A draw depends on the seed and on
+what was drawn before, never on the number of threads.  Its state is a plain dict that JSON can
+hold, so a checkpoint resumes with the very next number.  An op that draws hands its mask to the
+tape as a by-product: the gradient uses the mask of the forward pass, whatever was drawn since.
 
 Absent on purpose: NumPy's global state; nothing here reads or changes it.  Next: ``__main__.py``.
 """
@@ -58,7 +58,7 @@ class Generator:
         """Continue from a state of ``get_state``; ArgError, and no change, for anything else."""
         try:
             inner = {k: np.array(state["state"][k], np.uint64) for k in ("counter", "key")}
-            new = {**state, "state": inner, "buffer": np.array(state["buffer"], np.uint64)}
+            new: Any = {**state, "state": inner, "buffer": np.array(state["buffer"], np.uint64)}
             seed = int(new.pop("seed"))
             philox = np.random.Philox(0)
             philox.state = new
@@ -68,11 +68,13 @@ class Generator:
 
     def rand(self, shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         """Numbers from 0 (included) to 1 (not), evenly spread."""
-        return self.numpy.random(shape, np.dtype(dtype).type)
+        kind: Any = np.dtype(dtype).type
+        return self.numpy.random(shape, kind)
 
     def randn(self, shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         """Normal numbers with mean 0 and variance 1."""
-        return self.numpy.standard_normal(shape, np.dtype(dtype).type)
+        kind: Any = np.dtype(dtype).type
+        return self.numpy.standard_normal(shape, kind)
 
     def integers(self, low: int, high: int, shape: Shape) -> NDArray[np.int64]:
         """Whole numbers from low (included) to high (not)."""
@@ -87,7 +89,8 @@ class Generator:
         size = math.prod(shape)
         words = self.philox.random_raw((size + 1) // 2).view(np.uint32)[:size]
         limit = min(round(p * 2.0**32), 2**32 - 1)
-        return (words >= np.uint32(limit)).reshape(shape)
+        kept: NDArray[np.bool_] = words >= np.uint32(limit)
+        return kept.reshape(shape)
 
 
 default_generator = Generator(0)

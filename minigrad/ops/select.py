@@ -17,8 +17,10 @@ from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError, DTypeError
 from minigrad.op import Op
 
-DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64")
-DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool")
+DTYPES = (
+    "float32", "float64", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64", "bool",
+)  # fmt: skip
 
 
 class Where(Op, broadcasts=True):

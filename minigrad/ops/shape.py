@@ -2,7 +2,8 @@
 
 Design: every op here is linear and moves numbers without changing them, so its gradient is the
 adjoint: the way back for a rearrangement, a sum over copies, zeros for what was dropped.
-``reshape``, ``transpose`` and their kind return views; ``clone`` does not.  Keywords are NumPy's (``axis``, ``shape``).
+``reshape``, ``transpose`` and their kind return views; ``clone`` does not.  Keywords are NumPy's
+(``axis``, ``shape``).
 
 Axis arguments are left to NumPy on the fast path; only when it objects does ``objection`` turn its
 complaint into one that names the op and both sides.  Next: ``index.py``.
@@ -60,7 +61,7 @@ class Reshape(Op):
             z = x.reshape(shape)
         except (ValueError, OverflowError):
             raise reshape_objection(x.shape, shape) from None
-        if z.shape != shape and np.min(shape, initial=0) < -1:  # NumPy takes any negative size for -1
+        if z.shape != shape and np.min(shape, initial=0) < -1:  # NumPy takes -2 for -1
             raise reshape_objection(x.shape, shape)
         return z
 

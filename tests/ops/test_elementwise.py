@@ -16,14 +16,16 @@ ROW = ((3, 4), (4,))
 BOTH = ((3, 1), (1, 4))
 CONDITION = np.array([[True, False, True, False], [False, True, True, False]])
 
+FLAT = ("add", "sub", "maximum", "minimum", "neg", "abs", "relu", "leaky_relu")
+
 CASES = [
     *(
-        Case(f"{op.__name__} {where}", op, shapes, "positive", flat=op not in (ops.mul, ops.div, ops.pow))
+        Case(f"{op.__name__} {where}", op, shapes, "positive", flat=op.__name__ in FLAT)
         for op in (ops.add, ops.sub, ops.mul, ops.div, ops.pow, ops.maximum, ops.minimum)
         for where, shapes in (("same", TWO), ("row", ROW), ("both", BOTH), ("0-d", ((2, 3), ())))
     ),
     *(
-        Case(op.__name__, op, ((3, 5),), flat=op in (ops.neg, ops.abs, ops.relu, ops.leaky_relu))
+        Case(op.__name__, op, ((3, 5),), flat=op.__name__ in FLAT)
         for op in (
             ops.neg, ops.exp, ops.abs, ops.sin, ops.cos, ops.tanh, ops.sigmoid, ops.relu,
             ops.leaky_relu, ops.elu, ops.gelu, ops.softplus, ops.erf,

@@ -1,5 +1,5 @@
-"""Design: sums, moments, products, extremes and norms; values at ties, zeros and infinities; float32
-accuracy; NumPy as the judge of the forward pass. The general demands are in `checks.py`."""
+"""Design: sums, moments, products, extremes and norms; values at ties, zeros and infinities;
+float32 accuracy; NumPy as the judge of the forward pass. The general demands are in `checks.py`."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ CASES = [
     if not (op in (ops.max, ops.min) and axis == () and keepdims)
 ]
 CASES += [
-    Case(f"{op.__name__} axis={axis} correction={d}", reduction(op, axis, k, correction=d), (X,), tol=1e-7)
+    Case(f"{op.__name__} {axis} {d}", reduction(op, axis, k, correction=d), (X,), tol=1e-7)
     for op in (ops.var, ops.std)
     for axis, k, d in ((None, False, 0), (None, True, 1), (1, False, 1), ((0, 2), True, 0))
 ]
