@@ -78,18 +78,14 @@ class Sequential(ModuleList):
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
-            for name, module in modules[0].items():
-                self._set(name, module)
+            for name, named in modules[0].items():
+                self._set(name, named)
             return
         for i, module in enumerate(modules):
             if not isinstance(module, Module):
+                hint = "; unpack it: Sequential(*modules)" if isinstance(module, list) else ""
                 raise TypeError(
-                    f"Sequential: argument {i} is {type(module).__name__}, not a Module"
-                    + (
-                        "; unpack the list: Sequential(*modules)"
-                        if isinstance(module, list)
-                        else ""
-                    )
+                    f"Sequential: argument {i} is {type(module).__name__}, not a Module{hint}"
                 )
             self.append(module)
 

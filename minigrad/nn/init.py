@@ -195,7 +195,7 @@ def eye_(t: Tensor) -> Tensor:
     """Ones on the diagonal of a matrix, zeros elsewhere."""
     if t.ndim != 2:
         raise ShapeError(f"eye_: needs a matrix, got shape {t.shape}")
-    return _fill(t, np.eye(*t.shape))
+    return _fill(t, np.eye(t.shape[0], t.shape[1]))
 
 
 def dirac_(t: Tensor) -> Tensor:
@@ -205,8 +205,10 @@ def dirac_(t: Tensor) -> Tensor:
             f"dirac_: needs a convolution weight of rank 3 or more, got shape {t.shape}"
         )
     values = np.zeros(t.shape)
-    channels = np.arange(min(t.shape[:2]))
-    values[(channels, channels, *(size // 2 for size in t.shape[2:]))] = 1.0
+    middle = tuple(size // 2 for size in t.shape[2:])
+    for i in range(min(t.shape[:2])):
+        place = (i, i, *middle)
+        values[place] = 1.0
     return _fill(t, values)
 
 

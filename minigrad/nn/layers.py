@@ -22,7 +22,7 @@ from minigrad.ops.random import Generator
 from minigrad.tensor import Tensor
 
 Size = int | tuple[int, int]
-Padding = int | str | tuple[int, ...]
+Padding = int | str | tuple[int, int] | tuple[int, int, int, int]
 
 
 def starting_values(
@@ -80,6 +80,7 @@ class _Convolution(Module):
 
     weight: Parameter
     bias: Parameter | None
+    stride: tuple[int, int]
 
     def _sizes(self, in_channels: int, out_channels: int, kernel_size: Size, groups: int) -> None:
         name = type(self).__name__
@@ -145,7 +146,7 @@ class Conv2d(_Convolution):
         return text + (", bias=False" if self.bias is None else "")
 
 
-def _padding(padding: Padding, stride: tuple[int, int]) -> str | tuple[int, ...]:
+def _padding(padding: Padding, stride: tuple[int, int]) -> Padding:
     """The padding as a pair, as four numbers, "same" or "valid"."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):

@@ -47,9 +47,10 @@ class Module:
     def __init__(self) -> None:
         self.training = True
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the output; every subclass has its own."""
+    def _no_forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
+
+    forward: Callable[..., Any] = _no_forward  # every subclass has its own, with its own arguments
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """`forward`, then the hooks."""

@@ -52,7 +52,7 @@ class MaxPool2d(_Pool):
         self.return_indices = flag("MaxPool2d", "return_indices", return_indices)
         self.ceil_mode = flag("MaxPool2d", "ceil_mode", ceil_mode)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """(N, C, H, W) -> (N, C, P, Q); with return_indices a pair, indices into H W second."""
         return F.max_pool2d(
             x,

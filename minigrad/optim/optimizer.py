@@ -44,7 +44,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
-        given = list(params)
+        given: list[Any] = list(params)
         if not given:
             raise ArgError(f"{name}: there is no parameter to optimize; params is empty")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
