@@ -17,6 +17,8 @@ The tables of the docstrings use N C H W for x, K R S for the filters, P Q for t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from minigrad._kernels import conv as kernels
 from minigrad.errors import ShapeError
 from minigrad.op import Op
@@ -26,6 +28,7 @@ from minigrad.ops.geometry import (
     Quad,
     Shape,
     check_bytes,
+    check_image,
     images,
     integer,
     integers,
@@ -46,13 +49,14 @@ def check_parameters(op: str, stride: Pair, padding: Quad, dilation: Pair, group
     integer(op, "groups", groups, 1)
 
 
-def check_weight(op: str, w: Array, axes: str = "(K, C/groups, R, S)") -> None:
+def check_weight(op: str, w_shape: Shape, axes: str = "(K, C/groups, R, S)") -> None:
     """w has four axes, none of them empty."""
-    if w.ndim != 4 or 0 in w.shape:
-        raise ShapeError(f"{op}: weight must be 4-D {axes} without an empty axis, got {w.shape}")
+    if len(w_shape) != 4 or 0 in w_shape:
+        raise ShapeError(f"{op}: weight must be 4-D {axes} without an empty axis, got {w_shape}")
 
 
-def _output(
+@lru_cache(maxsize=4096, typed=True)  # a net asks the same questions at every step
+def output_shape(
     op: str,
     x_shape: Shape,
     w_shape: Shape,
@@ -60,10 +64,13 @@ def _output(
     padding: Quad,
     dilation: Pair,
     groups: int,
-    hint: str = "",
 ) -> Shape:
-    """(N, K, P, Q) of conv2d, or ShapeError with the numbers that do not fit."""
+    """(N, K, P, Q) of conv2d, or the error with the numbers that do not fit."""
+    check_parameters(op, stride, padding, dilation, groups)
+    check_image(op, "x", x_shape)
+    check_weight(op, w_shape)
     (n, c, h, width), (k, cg, r, s) = x_shape, w_shape
+    hint = _swap_hint(x_shape, w_shape, groups)
     if k % groups:
         raise ShapeError(f"{op}: weight has {k} output channels, not divisible by groups={groups}")
     if c % groups:
@@ -76,13 +83,15 @@ def _output(
         )
     p = output_length(op, "H", h, r, stride[0], padding[:2], dilation[0], hint=hint)
     q = output_length(op, "W", width, s, stride[1], padding[2:], dilation[1], hint=hint)
+    check_bytes(op, (n, k, p, q))
+    check_bytes(op, x_shape)
     return n, k, p, q
 
 
-def _swap_hint(x: Array, w: Array, groups: int) -> str:
+def _swap_hint(x_shape: Shape, w_shape: Shape, groups: int) -> str:
     """A hint for conv2d(w, x): said only if the other order would fit."""
-    fits = w.shape[1] == x.shape[1] * groups and all(
-        kernel <= size for kernel, size in zip(x.shape[2:], w.shape[2:], strict=True)
+    fits = w_shape[1] == x_shape[1] * groups and all(
+        kernel <= size for kernel, size in zip(x_shape[2:], w_shape[2:], strict=True)
     )
     return "; x and weight fit the other way round: conv2d(x, weight)" if fits else ""
 
@@ -127,15 +136,8 @@ class Conv2d(Op):
     """
 
     def forward(x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
-        check_parameters("conv2d", stride, padding, dilation, groups)
         same_dtype("conv2d", "x", x, weight=w, bias=b)
-        images("conv2d", "x", x)
-        check_weight("conv2d", w)
-        hint = "" if w.shape[1] * groups == x.shape[1] else _swap_hint(x, w, groups)
-        if w.shape[2] > x.shape[2] or w.shape[3] > x.shape[3]:
-            hint = _swap_hint(x, w, groups)
-        y_shape = _output("conv2d", x.shape, w.shape, stride, padding, dilation, groups, hint)
-        check_bytes("conv2d", y_shape, x.itemsize)
+        output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
         check_bias("conv2d", b, w.shape[0])
         return kernels.conv2d(
             x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -175,13 +177,9 @@ class Conv2dGradX(Op):
 
     def forward(gy, w, *, x_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
         op = "conv2d_grad_x"
-        check_parameters(op, stride, padding, dilation, groups)
         same_dtype(op, "gy", gy, w=w)
-        check_weight(op, w)
-        x_shape = integers(op, "x_shape", x_shape, 4, 0)
-        y_shape = _output(op, x_shape, w.shape, stride, padding, dilation, groups)
+        y_shape = output_shape(op, x_shape, w.shape, stride, padding, dilation, groups)
         _match(op, "gy", gy.shape, y_shape)
-        check_bytes(op, x_shape, gy.itemsize)
         return kernels.conv2d_grad_x(
             gy, w, x_shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
         )
@@ -220,11 +218,8 @@ class Conv2dGradW(Op):
 
     def forward(gy, x, *, w_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
         op = "conv2d_grad_w"
-        check_parameters(op, stride, padding, dilation, groups)
         same_dtype(op, "gy", gy, x=x)
-        images(op, "x", x)
-        w_shape = integers(op, "w_shape", w_shape, 4, 1)
-        y_shape = _output(op, x.shape, w_shape, stride, padding, dilation, groups)
+        y_shape = output_shape(op, x.shape, w_shape, stride, padding, dilation, groups)
         _match(op, "gy", gy.shape, y_shape)
         return kernels.conv2d_grad_w(
             gy, x, w_shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups

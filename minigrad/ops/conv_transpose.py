@@ -93,7 +93,7 @@ class ConvTranspose2d(Op):
         integers(op, "output_padding", output_padding, 2, 0)
         same_dtype(op, "x", x, weight=w, bias=b)
         images(op, "x", x)
-        check_weight(op, w, "(C, K/groups, R, S)")
+        check_weight(op, w.shape, "(C, K/groups, R, S)")
         (n, c, h, width), (wc, kg, r, s) = x.shape, w.shape
         if c != wc:
             raise ShapeError(
@@ -106,7 +106,7 @@ class ConvTranspose2d(Op):
         p = _length("H", h, r, stride[0], padding[:2], dilation[0], output_padding[0])
         q = _length("W", width, s, stride[1], padding[2:], dilation[1], output_padding[1])
         y_shape = (n, kg * groups, p, q)
-        check_bytes(op, y_shape, x.itemsize)
+        check_bytes(op, y_shape)
         y = kernels.conv2d_grad_x(
             x, w, x_shape=y_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
         )

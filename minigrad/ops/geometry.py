@@ -49,6 +49,8 @@ def integers(op: str, name: str, value: object, count: int, least: int) -> tuple
 
 def pair(op: str, name: str, value: object, least: int) -> Pair:
     """(rows, columns) from an int that serves for both or from a sequence of two."""
+    if type(value) is int and value >= least:  # by far the most frequent
+        return value, value
     if isinstance(value, (tuple, list)):
         rows, columns = integers(op, name, value, 2, least)
         return rows, columns
@@ -91,6 +93,8 @@ def operand(op: str, name: str, a: Any) -> None:
 
 def floats(op: str, name: str, a: Any) -> Array:
     """a itself if it is a float32 or float64 array; DTypeError with the way out if not."""
+    if type(a) is np.ndarray and a.dtype.char in "fd":
+        return a
     operand(op, name, a)
     if a.dtype.char in "fd":
         return a
@@ -106,9 +110,10 @@ def floats(op: str, name: str, a: Any) -> Array:
 
 def same_dtype(op: str, name: str, a: Array, **others: Array | None) -> None:
     """Every array that is given is a float array and has the dtype of ``a``."""
-    floats(op, name, a)
+    dtype = floats(op, name, a).dtype
     for other, b in others.items():
-        if b is not None and floats(op, other, b).dtype != a.dtype:
+        if b is not None and b.dtype != dtype:
+            floats(op, other, b)
             raise DTypeError(
                 f"{op}: {name} is {a.dtype} but {other} is {b.dtype}; "
                 f"cast with .astype: {other}.astype({name}.dtype)"
@@ -116,16 +121,21 @@ def same_dtype(op: str, name: str, a: Array, **others: Array | None) -> None:
 
 
 def images(op: str, name: str, x: Array) -> None:
-    """x is (N, C, H, W), and only N may be 0."""
+    """x is a float array (N, C, H, W), and only N may be 0."""
     floats(op, name, x)
-    if x.ndim != 4:
+    check_image(op, name, x.shape)
+
+
+def check_image(op: str, name: str, shape: Shape) -> None:
+    """shape is (N, C, H, W), and only N may be 0."""
+    if len(shape) != 4:
         hint = {
             2: f"; add batch and channel axes with {name}[None, None]",
             3: f"; add a batch axis with {name}[None]",
-        }.get(x.ndim, "")
-        raise ShapeError(f"{op}: expected 4-D (N,C,H,W), got {x.ndim}-D {x.shape}{hint}")
-    if 0 in x.shape[1:]:
-        raise ShapeError(f"{op}: {name} of shape {x.shape} has no pixels; only N may be 0")
+        }.get(len(shape), "")
+        raise ShapeError(f"{op}: expected 4-D (N,C,H,W), got {len(shape)}-D {shape}{hint}")
+    if 0 in shape[1:]:
+        raise ShapeError(f"{op}: {name} of shape {shape} has no pixels; only N may be 0")
 
 
 def output_length(
@@ -167,7 +177,7 @@ def output_length(
     return out
 
 
-def check_bytes(op: str, shape: Shape, itemsize: int) -> None:
+def check_bytes(op: str, shape: Shape, itemsize: int = 8) -> None:
     """ShapeError if an array of this shape needs more bytes than 62 bits can count."""
     size = itemsize
     for n in shape:

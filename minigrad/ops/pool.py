@@ -12,6 +12,8 @@ and adaptive averages are in ``pool_adaptive.py``, which comes next.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from minigrad._kernels import pool as kernels
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
@@ -19,7 +21,9 @@ from minigrad.ops.geometry import (
     Array,
     Pair,
     Quad,
+    Shape,
     check_bytes,
+    check_image,
     floats,
     images,
     integer,
@@ -31,11 +35,18 @@ ONE: Pair = (1, 1)
 NO_PADDING: Quad = (0, 0, 0, 0)
 
 
-def _output(
-    op: str, x: Array, kernel: Pair, stride: Pair, padding: Quad, dilation: Pair, ceil_mode: bool
+@lru_cache(maxsize=4096, typed=True)  # a net asks the same questions at every step
+def output_size(
+    op: str,
+    x_shape: Shape,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    dilation: Pair,
+    ceil_mode: bool,
 ) -> Pair:
     """(P, Q) of a pool over x, or the error that says why there is none."""
-    images(op, "x", x)
+    check_image(op, "x", x_shape)
     integers(op, "kernel_size", kernel, 2, 1)
     integers(op, "stride", stride, 2, 1)
     integers(op, "padding", padding, 4, 0)
@@ -48,14 +59,14 @@ def _output(
                 f"{padding} for kernel_size {kernel}, dilation {dilation}: at most {most} "
                 f"along {'HW'[axis]}"
             )
-    h, w = x.shape[2:]
+    h, w = x_shape[2:]
     p = output_length(
         op, "H", h, kernel[0], stride[0], padding[:2], dilation[0], ceil_mode=ceil_mode
     )
     q = output_length(
         op, "W", w, kernel[1], stride[1], padding[2:], dilation[1], ceil_mode=ceil_mode
     )
-    check_bytes(op, (*x.shape[:2], p, q), x.itemsize)
+    check_bytes(op, (*x_shape[:2], p, q))
     return p, q
 
 
@@ -89,7 +100,8 @@ class MaxPool2d(Op, byproducts=("argmax",)):
     """
 
     def forward(x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False):
-        output = _output("max_pool2d", x, kernel, stride, padding, dilation, ceil_mode)
+        floats("max_pool2d", "x", x)
+        output = output_size("max_pool2d", x.shape, kernel, stride, padding, dilation, ceil_mode)
         return kernels.max_pool2d(
             x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, output=output
         )
@@ -200,7 +212,8 @@ class AvgPool2d(Op):
         count_include_pad=True,
         divisor=None,
     ):
-        output = _output("avg_pool2d", x, kernel, stride, padding, ONE, ceil_mode)
+        floats("avg_pool2d", "x", x)
+        output = output_size("avg_pool2d", x.shape, kernel, stride, padding, ONE, ceil_mode)
         if divisor is not None:
             integer("avg_pool2d", "divisor_override", divisor, 1)
         return kernels.avg_pool2d(

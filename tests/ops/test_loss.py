@@ -35,7 +35,7 @@ IGNORED = -100
 @st.composite
 def problems(draw):
     """x (N,C), labels with some ignored, weights, smoothing."""
-    n, c = draw(st.integers(0, 5)), draw(st.integers(1, 6))
+    n, c = draw(st.integers(0, 5)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(SEEDS))
     labels = rng.integers(0, c, n)
     labels[rng.random(n) < 0.3] = IGNORED
@@ -97,6 +97,10 @@ def test_label_smoothing_is_linear():
     labels = np.array([0, 1, 2, 3])
     none, half, full = (cross_entropy(x, labels, label_smoothing=e) for e in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(half, (none + full) / 2, rtol=1e-13)
+
+
+def test_a_single_class_costs_nothing():
+    np.testing.assert_array_equal(cross_entropy(np.array([[3.0], [-5.0]]), np.array([0, 0])), 0)
 
 
 def test_large_logits_stay_finite():
