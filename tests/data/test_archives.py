@@ -105,8 +105,10 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         read(tar(tmp_path / "x", *folders))
     with pytest.raises(DataFormatError, match="more than 50 members"):
         open_zip(zipped(tmp_path / "x.zip", *[(f"{k}", b"") for k in range(60)]))
-    monkeypatch.setattr(streams, "MAX_DIRECTORY", 1000)
-    with pytest.raises(DataFormatError, match="more than 50 members"):
+    monkeypatch.setattr(streams, "MAX_MEMBERS", 60)
+    open_zip(tmp_path / "x.zip").close()
+    monkeypatch.setattr(streams, "MAX_DIRECTORY", 1000)  # refused before it is parsed
+    with pytest.raises(DataFormatError, match="more than 60 members"):
         open_zip(tmp_path / "x.zip")
 
 

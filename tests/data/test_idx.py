@@ -45,6 +45,7 @@ def test_gzipped_files_are_the_same_bytes_each_time(folder):
     for name in ("one.gz", "two.gz"):
         write_idx(folder / name, np.arange(1000, dtype=np.int32))
     assert (folder / "one.gz").read_bytes() == (folder / "two.gz").read_bytes()
+    assert (folder / "one.gz").read_bytes()[3:8] == bytes(5)  # no name, no time
 
 
 def test_gzip_is_recognized_by_content_not_by_name(folder):
@@ -131,8 +132,9 @@ def test_pairs_are_checked_against_each_other(folder):
     data = read_idx_pair(x, put(folder, LABELS, "y"))
     assert data[1][0].shape == (3, 4) and data[0][1] == 7
     assert data.arrays[1].dtype == np.int64
-    with pytest.raises(DataFormatError, match="label 7 at index 0; expected 0 to 4"):
-        read_idx_pair(x, folder / "y", classes=5)
+    with pytest.raises(DataFormatError, match="label 7 at index 0; expected 0 to 6"):
+        read_idx_pair(x, folder / "y", classes=7)
+    assert len(read_idx_pair(x, folder / "y", classes=8)) == 2
     three = bytes([0, 0, 8, 1]) + struct.pack(">I", 3) + bytes(3)
     with pytest.raises(DataFormatError, match=r"2 images but .* 3 labels"):
         read_idx_pair(x, put(folder, three, "three"))
