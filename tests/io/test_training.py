@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,14 @@ from minigrad import nn, optim
 from minigrad.errors import ArgError, CheckpointError
 from minigrad.ops.random import Generator, default_generator
 from minigrad.tensor import Tensor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_disk():
+    """What a power cut would lose is not the subject here; `test_atomic.py` waits."""
+    with mock.patch("os.fsync"):
+        yield
+
 
 SMALL_ARRAYS = st.builds(
     lambda n, dtype: np.arange(n).astype(dtype),
