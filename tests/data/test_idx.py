@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -105,6 +106,22 @@ def test_a_bomb_is_refused_before_it_unpacks(folder):
     with pytest.raises(DataFormatError, match="asks for 50000000 bytes, the limit is 1000000"):
         read_idx(put(folder, bomb), max_bytes=1_000_000)
     assert len(read_idx(put(folder, bomb))) == 50_000_000  # honest, if compressible, data
+
+
+def test_refusing_costs_no_memory(folder):
+    def header(rank: int, size: int) -> bytes:
+        return bytes([0, 0, 0x0E, rank]) + struct.pack(">I", size) * rank
+
+    hostile = [header(1, 2**28), header(2, 2**32 - 1), header(32, 9), header(4, 1000)]
+    hostile += [gzip.compress(h) for h in hostile] + [gzip.compress(IMAGES + bytes(10**8))]
+    tracemalloc.start()
+    try:
+        for content in hostile:
+            with pytest.raises(DataFormatError):
+                read_idx(put(folder, content))
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.data(), st.booleans())

@@ -146,6 +146,16 @@ def test_a_loop_after_a_break_is_a_new_epoch():
     assert [bits(b) for b in loader] == epochs[1]
 
 
+def test_an_old_loop_does_not_move_a_loader_that_was_resumed():
+    loader = make()
+    old = iter(loader)
+    next(old)
+    state = loader.state_dict()
+    loader.load_state_dict(state)
+    next(old)
+    assert loader.state_dict() == state
+
+
 def test_states_that_do_not_fit_change_nothing():
     loader = make()
     next(iter(loader))
