@@ -18,6 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
+from minigrad.ops.elementwise import mul
+from minigrad.ops.select import masked
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -113,7 +115,8 @@ def dropped(x: Array, mask: Array, p: float) -> Array:
     """x / (1 - p) where the mask holds, else 0."""
     if p == 1:
         return np.zeros_like(x)
-    return np.where(mask, x * (1.0 / (1.0 - p)), np.zeros((), x.dtype))
+    z = np.asarray(mul(x, 1.0 / (1.0 - p)))  # in the memory order of x
+    return masked(z, mask, out=z)
 
 
 class Dropout(Op, byproducts=("mask",)):

@@ -11,16 +11,37 @@ Next: ``elementwise.py``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError, DTypeError
 from minigrad.op import Op
 
+Array = NDArray[Any]
 DTYPES = (
     "float32", "float64", "int8", "int16", "int32", "int64",
     "uint8", "uint16", "uint32", "uint64", "bool",
 )  # fmt: skip
+
+
+def masked(x: Array, mask: Array, *, out: Array | None = None) -> Array:
+    """x where the mask holds and 0 elsewhere, even for NaN; the two broadcast. out may be x.
+
+    By bits, not by choices: a processor guesses choices wrong half of the time, and that costs ten
+    times more than the work.
+    """
+    bits = np.dtype(f"i{x.itemsize}")
+    all_or_none = np.negative(mask.view(np.int8), dtype=bits)  # -1 has all bits set
+    place = None if out is None else out.view(bits)
+    return np.bitwise_and(x.view(bits), all_or_none, out=place).view(x.dtype)
+
+
+def is_real(x: Any) -> bool:
+    """Whether x is an array of float32 or float64."""
+    return type(x) is np.ndarray and x.dtype.kind == "f"
 
 
 class Where(Op, broadcasts=True):
@@ -42,6 +63,10 @@ class Where(Op, broadcasts=True):
                 f"where: condition is {condition.dtype}, expected bool; "
                 "compare first, for example condition > 0"
             )
+        if type(y) is float and y == 0.0 and is_real(x) and type(condition) is np.ndarray:
+            return masked(x, condition)
+        if type(x) is float and x == 0.0 and is_real(y) and type(condition) is np.ndarray:
+            return masked(y, ~condition)
         return np.where(condition, x, y)
 
     def grad_x(gz, condition):

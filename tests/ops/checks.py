@@ -85,12 +85,16 @@ def value(call: Callable[..., Any], arrays: Sequence[np.ndarray]) -> float:
     return float((y * direction(y.shape, 1)).sum())
 
 
-def differences(f: Callable[..., float], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """df/dx for each entry of each array, by central differences of fourth order."""
+def differences(
+    f: Callable[..., float], arrays: Sequence[np.ndarray], most: int = 64
+) -> list[dict[tuple[int, ...], float]]:
+    """df/dx for `most` entries of each array, by central differences of fourth order."""
     found = []
     for k, a in enumerate(arrays):
-        slope = np.zeros_like(a)
-        for i in np.ndindex(a.shape):
+        slope = {}
+        entries = list(np.ndindex(a.shape))
+        for n in np.random.default_rng(3).permutation(len(entries))[:most]:
+            i = entries[n]
             at = []
             for step in (1, -1, 2, -2):
                 moved = [b.copy() for b in arrays]
@@ -108,11 +112,21 @@ def close(got: Sequence[np.ndarray], want: Sequence[np.ndarray], tol: float) -> 
         assert error <= tol * scale, f"input {i}: off by {error} of {scale}\n{a}\n{b}"
 
 
+def agree(
+    got: Sequence[np.ndarray], want: Sequence[dict[tuple[int, ...], float]], tol: float
+) -> None:
+    """Each entry that was differenced, within tol of the largest of its array."""
+    for k, (a, slopes) in enumerate(zip(got, want, strict=True)):
+        scale = max(map(abs, slopes.values()), default=0.0)
+        for i, s in slopes.items():
+            assert abs(a[i] - s) <= tol * max(scale, 1e-3), f"input {k}, {i}: {a[i]} is not {s}"
+
+
 def first_order(case: Case) -> None:
     arrays = case.arrays()
     want = differences(lambda a: value(case.call, a), arrays)
-    assert all(np.abs(w).max() > 1e-6 for w in want), "a derivative that is 0 proves nothing"
-    close(gradients(case.call, arrays), want, case.tol)
+    assert all(any(abs(s) > 1e-6 for s in w.values()) for w in want), "0 proves nothing"
+    agree(gradients(case.call, arrays), want, case.tol)
 
 
 def slope_along(case: Case, arrays: Sequence[np.ndarray]) -> float:
@@ -123,15 +137,15 @@ def slope_along(case: Case, arrays: Sequence[np.ndarray]) -> float:
 
 def second_order(case: Case) -> None:
     arrays = case.arrays()
-    want = differences(lambda a: slope_along(case, a), arrays)
+    want = differences(lambda a: slope_along(case, a), arrays, most=12)
     xs = tensors(arrays)
     y = case.call(*xs)
     g = mg.Tensor(direction(y.shape, 1)).requires_grad_()
     gs = mg.grad(y, xs, g, create_graph=True)
     total = sum((f * mg.Tensor(direction(f.shape, 7 + i))).sum() for i, f in enumerate(gs))
     got = mg.grad(total, [*xs, g], allow_unused=True)
-    close(filled(got[:-1], arrays), want, 10 * case.tol)
-    assert case.flat == all(np.abs(w).max() < 1e-7 for w in want)
+    agree(filled(got[:-1], arrays), want, 10 * case.tol)
+    assert case.flat == all(abs(s) < 1e-7 for w in want for s in w.values())
     # S is linear in g: its derivative there is J u, tested against <g, J u> = S.
     along = float((got[-1].numpy() * g.numpy()).sum())
     assert abs(along - total.item()) <= 1e-12 * max(1.0, np.abs(got[-1].numpy()).sum())

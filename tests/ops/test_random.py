@@ -182,3 +182,12 @@ def test_a_refused_dropout_draws_nothing():
     with pytest.raises(ShapeError, match=r"dropout2d: expected \(N, C, H, W\), got \(3,\)"):
         ops.dropout2d(np.ones(3), p=0.5, generator=g)
     assert g.get_state() == before
+
+
+@pytest.mark.parametrize("op", [ops.dropout, ops.dropout2d])
+def test_channels_last_stays_channels_last(op):
+    x = np.ones((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2)  # (N, C, H, W)
+    t = mg.Tensor(x).requires_grad_()
+    y = op(t, p=0.5)
+    y.backward(mg.Tensor(x.copy("K")))
+    assert y.numpy().strides == x.strides == t.grad.numpy().strides
