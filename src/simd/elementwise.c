@@ -131,25 +131,18 @@ INLINE vreal abs_v(vreal x) {
     const vmask sign = (vmask)vset((real)-0.0);
     return (vreal)((vmask)x & ~sign);
 }
-INLINE vreal copysign_v(vreal size, vreal from) {
-    const vmask sign = (vmask)vset((real)-0.0);
-    return (vreal)(((vmask)size & ~sign) | ((vmask)from & sign));
-}
 #else
 INLINE vreal abs_v(vreal x) { return MATH(fabs)(x); }
-INLINE vreal copysign_v(vreal size, vreal from) { return MATH(copysign)(size, from); }
 #endif
-
-INLINE vreal sqrt_v(vreal x) {
-    real lanes[VL];
-    vstore(lanes, x);
-    UNROLL(16) for (int i = 0; i < VL; i++) lanes[i] = MATH(sqrt)(lanes[i]);
-    return vload(lanes);
-}
 
 /* --- functions of vectors: elementary ones ---------------------------------------------------- */
 
 #if HAVE_VECTORS && !defined(REAL64)
+
+INLINE vreal copysign_v(vreal size, vreal from) {
+    const vmask sign = (vmask)vset(-0.0f);
+    return (vreal)(((vmask)size & ~sign) | ((vmask)from & sign));
+}
 
 /* ln x = e ln 2 + ln m with m in [1/sqrt 2, sqrt 2). */
 INLINE vreal log_v(vreal x) {
@@ -214,7 +207,7 @@ INLINE vreal sigmoid_v(vreal x) {
 static void neg(const void *x, void *z, ptrdiff_t n) { map1(neg_v, x, z, n); }
 static void absolute(const void *x, void *z, ptrdiff_t n) { map1(abs_v, x, z, n); }
 static void square(const void *x, void *z, ptrdiff_t n) { map1(square_v, x, z, n); }
-static void root(const void *x, void *z, ptrdiff_t n) { map1(sqrt_v, x, z, n); }
+static void root(const void *x, void *z, ptrdiff_t n) { map1(vsqrt, x, z, n); }
 static void relu(const void *x, void *z, ptrdiff_t n) { map1(relu_v, x, z, n); }
 static void exponential(const void *x, void *z, ptrdiff_t n) { map1(vexp, x, z, n); }
 static void logarithm(const void *x, void *z, ptrdiff_t n) { map1(log_v, x, z, n); }

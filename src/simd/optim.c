@@ -11,19 +11,7 @@
 #include <math.h>
 
 #include "vec.h"
-
-#ifdef REAL64
-#define MATH(name) name
-#else
-#define MATH(name) name##f
-#endif
-
-INLINE vreal root(vreal x) {
-    real lanes[VL];
-    vstore(lanes, x);
-    UNROLL(16) for (int i = 0; i < VL; i++) lanes[i] = MATH(sqrt)(lanes[i]);
-    return vload(lanes);
-}
+#include "vmath.h"
 
 /* min(n, VL) lanes from memory, the others 0; p NULL: all 0. */
 INLINE vreal load_lanes(const real *p, ptrdiff_t n) {
@@ -91,7 +79,7 @@ static void adam(const adam_step *step, void *param, const void *grad, void *mea
         v = old2 * v + new2 * (g * g);
         store_lanes(ms + i, m, left);
         store_lanes(vs + i, v, left);
-        store_lanes(ps + i, p - rate * (m / (root(v) / scale + eps)), left);
+        store_lanes(ps + i, p - rate * (m / (vsqrt(v) / scale + eps)), left);
     }
     fp_leave(mode);
 }
@@ -117,7 +105,7 @@ static void rmsprop(const rmsprop_step *step, void *param, const void *grad, voi
             store_lanes(ms + i, m, left);
             v = v - m * m;
         }
-        g = g / (root(v) + eps);
+        g = g / (vsqrt(v) + eps);
         if (bs) {
             g = momentum * load_lanes(bs + i, left) + g;
             store_lanes(bs + i, g, left);
