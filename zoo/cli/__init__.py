@@ -1,0 +1,103 @@
+"""The command line of the zoo: ``python -m zoo list | info | train | eval | predict | gradcheck``.
+
+Design: this file reads arguments and turns errors into one line and an exit code: 2 for a command
+that cannot be meant, 1 for data, files and training that fail, 130 for Ctrl-C.  Each command is a
+function in ``commands.py`` that takes the parsed arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from minigrad.errors import ArgError, MinigradError
+
+from ..config import TrainConfig
+from ..datasets import DatasetInfo
+from ..trainer import Interrupted
+from . import commands
+
+__all__ = ["DatasetInfo", "main"]
+
+DEFAULTS = TrainConfig()
+
+
+def positive(text: str) -> int:
+    """An integer >= 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not >= 1")
+    return value
+
+
+def add_train(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``train``."""
+    p = sub.add_parser("train", help="train a net; the defaults take about a minute")
+    p.add_argument("--model", "--net", default=DEFAULTS.model, metavar="NAME")
+    p.add_argument("--data", default=DEFAULTS.data, metavar="NAME|PATH")
+    p.add_argument("--epochs", type=positive, default=DEFAULTS.epochs)
+    p.add_argument("--batch-size", type=positive, default=DEFAULTS.batch_size)
+    p.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak of the one-cycle schedule")
+    p.add_argument("--momentum", type=float, default=DEFAULTS.momentum)
+    p.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay)
+    p.add_argument("--seed", type=int, default=DEFAULTS.seed)
+    p.add_argument("--threads", type=positive, help="default: all cores")
+    p.add_argument("--workers", type=int, default=DEFAULTS.workers, help="data loading threads")
+    p.add_argument("--crop-padding", type=int, default=DEFAULTS.crop_padding)
+    p.add_argument("--no-flip", action="store_true", help="no random horizontal flips")
+    p.add_argument("--shortcut", choices=["A", "B", "C"], help="of residual nets; default A")
+    p.add_argument("--out", metavar="FOLDER", help="default: runs/MODEL-DATA-NUMBER")
+    p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
+    p.add_argument("--resume", metavar="FOLDER", help="continue an interrupted run, exactly")
+    p.set_defaults(run=commands.train)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    p = argparse.ArgumentParser(prog="python -m zoo", description="Train and look at networks.")
+    p.add_argument("--debug", action="store_true", help="show tracebacks")
+    sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    q = sub.add_parser("list", help="names of networks and data sets")
+    q.add_argument("filter", nargs="?", default="*", help="a pattern such as 'resnet*'")
+    q.set_defaults(run=commands.list_models)
+    q = sub.add_parser("info", help="layers, shapes, parameters and MACs of a net")
+    q.add_argument("model")
+    q.add_argument("--shortcut", choices=["A", "B", "C"])
+    q.set_defaults(run=commands.info)
+    add_train(sub)
+    q = sub.add_parser("eval", help="accuracy of a trained net on its test set")
+    q.add_argument("run_folder", nargs="?", metavar="RUN", help="default: the latest")
+    q.add_argument("--data", metavar="NAME|PATH", help="another data set of the same kind")
+    q.set_defaults(run=commands.evaluate)
+    q = sub.add_parser("predict", help="the most likely classes of images")
+    q.add_argument("image", nargs="+", help="image files (PNG, JPEG with the extra 'images'; .npy)")
+    q.add_argument("--run", dest="run_folder", metavar="RUN", help="default: the latest")
+    q.add_argument("--top", type=positive, default=3)
+    q.add_argument("--resize", action="store_true", help="resize images to what the net takes")
+    q.set_defaults(run=commands.predict)
+    q = sub.add_parser("gradcheck", help="check every parameter tensor of a net in float64")
+    q.add_argument("model")
+    q.add_argument("--batch-size", type=positive, default=2)
+    q.add_argument("--size", type=positive, help="height and width of the images")
+    q.add_argument("--seed", type=int, default=0)
+    q.set_defaults(run=commands.gradcheck)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (Interrupted, KeyboardInterrupt) as stop:
+        if isinstance(stop, Interrupted):
+            print("interrupted; the run is saved, continue with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except (MinigradError, OSError, ImportError) as error:
+        if args.debug:
+            raise
+        print(f"zoo {args.command}: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ArgError) else 1
