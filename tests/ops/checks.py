@@ -151,6 +151,26 @@ def second_order(case: Case) -> None:
     assert abs(along - total.item()) <= 1e-12 * max(1.0, np.abs(got[-1].numpy()).sum())
 
 
+def third_order(case: Case) -> None:
+    """Once more: the slope of a slope of a slope, against differences of the slope of a slope."""
+
+    def bend(arrays: Sequence[np.ndarray]) -> tuple[Any, list[Any]]:
+        xs = tensors(arrays)
+        y = case.call(*xs)
+        y = (y * mg.Tensor(direction(y.shape, 1))).sum()
+        for order in range(2):
+            gs = mg.grad(y, xs, create_graph=True)
+            us = [mg.Tensor(direction(g.shape, 9 * order + i)) for i, g in enumerate(gs)]
+            y = sum((g * u).sum() for g, u in zip(gs, us, strict=True))
+        return y, xs
+
+    arrays = case.arrays()
+    want = differences(lambda a: bend(a)[0].item(), arrays, most=5)
+    assert any(abs(s) > 1e-6 for w in want for s in w.values()), "0 proves nothing"
+    y, xs = bend(arrays)
+    agree(filled(mg.grad(y, xs, allow_unused=True), arrays), want, 100 * case.tol)
+
+
 def float32_stays(case: Case) -> None:
     single, double = case.arrays(np.float32), case.arrays()
     y = case.call(*tensors(single))

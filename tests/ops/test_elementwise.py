@@ -9,7 +9,7 @@ import pytest
 import minigrad as mg
 from minigrad import ops
 from minigrad.errors import ArgError, DTypeError
-from tests.ops.checks import CHECKS, Case
+from tests.ops.checks import CHECKS, Case, third_order
 
 TWO = ((3, 4), (3, 4))
 ROW = ((3, 4), (4,))
@@ -58,6 +58,16 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_rules_are_derivatives(case, check):
     check(case)
+
+
+QUADRATIC = ("mul", "x ** 2")
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if not c.flat and not c.name.startswith(QUADRATIC)], ids=repr
+)
+def test_rules_have_derivatives_of_every_order(case):
+    third_order(case)
 
 
 def grad_of(call, *arrays):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import ops
 from minigrad.errors import ArgError, DTypeError, ShapeError
-from tests.ops.checks import CHECKS, Case
+from tests.ops.checks import CHECKS, Case, third_order
 
 MATMULS = [
     ((3,), (3,)),
@@ -106,6 +106,20 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_rules_are_derivatives(case, check):
     check(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("x @ x.T @ x", lambda x: x @ x.T @ x, ((2, 3),)),
+        Case("einsum", lambda x: ops.einsum(x, x, x, subscripts="ij,kj,kl->il"), ((2, 3),)),
+        Case("linear in itself", lambda x: ops.linear(x, ops.linear(x, x)), ((3, 3),)),
+        Case("outer cubed", lambda x: ops.tensordot(ops.outer(x, x), x, axes=1), ((3,),)),
+    ],
+    ids=repr,
+)
+def test_rules_have_derivatives_of_every_order(case):
+    third_order(case)
 
 
 def integers(shape, seed, dtype=np.float64):
