@@ -26,6 +26,11 @@ def relu(x: Array) -> Array:
     return np.where(x.real <= 0, np.zeros_like(x), x)
 
 
+def leaky_relu(x: Array, slope: float) -> Array:
+    """x where x > 0, else slope x."""
+    return np.where(x.real > 0, x, slope * x)
+
+
 def relu_grad(gy: Array, x: Array) -> Array:
     """gy where x > 0, else 0, so relu'(0) = 0; x may also be relu's own output."""
     return np.where(x.real > 0, gy, np.zeros_like(gy))

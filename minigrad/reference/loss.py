@@ -29,6 +29,12 @@ def log_softmax(x: Array) -> Array:
     return z
 
 
+def softmax(x: Array) -> Array:
+    """x (N,C) -> e^x_c / sum_c e^x_c, each row shifted by its maximum first."""
+    p: Array = np.exp(log_softmax(x))
+    return p
+
+
 def log_softmax_grad(g: Array, out: Array) -> Array:
     """g, out (N,C) -> gx = g - softmax * (sum of g along the row), softmax = e^out."""
     gx: Array = g - np.exp(out) * g.sum(axis=1, keepdims=True)

@@ -106,6 +106,30 @@ def batch_norm_grad(
     return gx, ggamma, gbeta, gz if needs_residual else None
 
 
+def batch_norm_inference_grad(
+    gy: Array,
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    mean: Array,
+    var: Array,
+    residual: Array | None = None,
+    *,
+    eps: float,
+    relu: bool = False,
+    needs_residual: bool = False,
+) -> tuple[Array, Array, Array, Array | None]:
+    """As `batch_norm_grad` with mean and var constant: gx = gz gamma / sqrt(var + eps)."""
+    rstd = 1 / np.sqrt(_col(var, x, 1) + eps)
+    gz = gy
+    if relu:
+        gz = relu_grad(gy, batch_norm_inference(x, gamma, beta, mean, var, residual, eps=eps))
+    gbeta = gz.sum(axis=_axes(x))
+    ggamma = (gz * (x - _col(mean, x, 0)) * rstd).sum(axis=_axes(x))
+    gx = gz * _col(gamma, x, 1) * rstd
+    return gx, ggamma, gbeta, gz if needs_residual else None
+
+
 def _window(c: int, size: int, channels: int) -> slice:
     """Channels that normalize channel c: size//2 before it, (size - 1)//2 after it."""
     return slice(max(c - size // 2, 0), min(c + (size - 1) // 2 + 1, channels))

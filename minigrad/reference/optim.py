@@ -4,7 +4,7 @@ The kernels update all parameters in one parallel sweep; here the update rule ca
 rate schedules, parameter groups and state live in `minigrad.optim`, not here.
 
 Reference: Sutskever et al. 2013 (momentum, Nesterov, in PyTorch's form); Kingma and Ba 2015,
-algorithm 1; Loshchilov and Hutter 2019 (decoupled weight decay).
+algorithm 1; Loshchilov and Hutter 2019 (decoupled weight decay); Graves 2013, equations 38 to 45.
 """
 
 from __future__ import annotations
@@ -71,3 +71,36 @@ def adam(
         vi[...] = beta2 * vi + (1 - beta2) * g * g
         mhat, vhat = mi / (1 - beta1**step), vi / (1 - beta2**step)
         p[...] = p - lr * mhat / (np.sqrt(vhat) + eps)
+
+
+def rmsprop(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    squares: Sequence[Array],
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momenta: Sequence[Array] | None = None,
+    means: Sequence[Array] | None = None,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+) -> None:
+    """v = alpha v + (1 - alpha) g^2; p -= lr g / (sqrt(v) + eps), in place.
+
+    With means, the variance v - a^2 stands for v, a = alpha a + (1 - alpha) g ("centered"). With
+    momentum the step is collected first, b = momentum b + step, and p -= lr b.
+    """
+    for i, (p, g, v) in enumerate(zip(params, grads, squares, strict=True)):
+        g = g + weight_decay * p
+        v[...] = alpha * v + (1 - alpha) * g * g
+        spread: Array = v
+        if means is not None:
+            means[i][...] = alpha * means[i] + (1 - alpha) * g
+            spread = v - means[i] ** 2
+        d = g / (np.sqrt(spread) + eps)
+        if momentum:
+            assert momenta is not None
+            momenta[i][...] = momentum * momenta[i] + d
+            d = momenta[i]
+        p[...] = p - lr * d

@@ -105,7 +105,10 @@ def others(dtype) -> Iterator[Problem]:
         gy, x, gamma, beta, mean, var, res, eps=1e-5, relu=True, needs_residual=True
     )
     still = norm.batch_norm_inference(x, gamma, beta, mean, var, res, eps=1e-5, relu=True)
-    yield "batch norm", [y, mean, var, still, *grads], None
+    fixed = norm.batch_norm_inference_grad(
+        gy, x, gamma, beta, mean, var, res, eps=1e-5, relu=True, needs_residual=True
+    )
+    yield "batch norm", [y, mean, var, still, *grads, *fixed], None
     kw = dict(size=5, alpha=1e-4, beta=0.75, k=2.0)
     lrn = [norm.local_response_norm(x, **kw), norm.local_response_norm_grad(gy, x, **kw)]
     yield "local response norm", lrn, None
@@ -114,7 +117,7 @@ def others(dtype) -> Iterator[Problem]:
     rows, probs = loss.cross_entropy(z, labels, None, **kw)
     gz = loss.cross_entropy_grad(rows, probs, labels, None, **kw)
     out = loss.log_softmax(z)
-    yield "losses", [rows, probs, gz, out, loss.log_softmax_grad(z, out)], None
+    yield "losses", [rows, probs, gz, out, loss.log_softmax_grad(z, out), loss.softmax(z)], None
     yield "optimizers", steps(rng, dtype), None
 
 

@@ -132,6 +132,16 @@ def test_a_number_may_stand_on_either_side(dtype, name, size, seed, number):
 
 
 @DTYPES
+@given(size=SIZES, slope=st.sampled_from((0.01, 0.5, 0.0, -1.0, 2.0)), seed=SEEDS)
+def test_leaky_relu_takes_any_slope(dtype, size, slope, seed):
+    rng = np.random.default_rng(seed)
+    x = np.concatenate([reals(rng, size, dtype), values(dtype)])
+    got = kernel.leaky_relu(x, slope)
+    assert got is not None and got.dtype == dtype
+    np.testing.assert_array_equal(got, ref.leaky_relu(x, dtype(slope)))
+
+
+@DTYPES
 @given(size=SIZES, cut=st.integers(0, 70), seed=SEEDS)
 def test_an_element_does_not_see_its_neighbors(dtype, size, cut, seed):
     x = (4 * reals(np.random.default_rng(seed), size)).astype(dtype)

@@ -41,7 +41,7 @@ def check_close(got, want, dtype, scale):
 
 @DTYPES
 @given(ROWS, CLASSES, SEEDS)
-def test_log_softmax_equals_the_reference(dtype, n, c, seed):
+def test_softmax_and_its_logarithm_equal_the_reference(dtype, n, c, seed):
     x, *_ = operands(n, c, seed, dtype)
     g = reals(np.random.default_rng(seed), (n, c), dtype)
     out = kernel.log_softmax(x)
@@ -49,7 +49,9 @@ def test_log_softmax_equals_the_reference(dtype, n, c, seed):
     check_close(out, ref.log_softmax(*wide(x)), dtype, abs(x).max(initial=0))
     want = ref.log_softmax_grad(*wide(g, out))
     check_close(gx, want, dtype, 2 * abs(g).sum(axis=1, keepdims=True))
-    check_memory((out, gx), (x, g))
+    probs = kernel.softmax(x)
+    check_close(probs, ref.softmax(*wide(x)), dtype, abs(x).max(initial=0) * probs)
+    check_memory((out, gx, probs), (x, g))
 
 
 @DTYPES
@@ -125,6 +127,7 @@ def test_large_and_special_logits(dtype):
     assert np.isnan(rows[1])
     np.testing.assert_allclose(rows[[2, 3]], [np.log(2), np.log(3)], rtol=1e-3)
     assert probs[2].tolist() == [0, 0.5, 0.5]
+    np.testing.assert_array_equal(kernel.softmax(x), probs)
     out = kernel.log_softmax(x)
     assert np.isnan(out[1]).all() and out[2, 0] == -np.inf and np.isfinite(out[[0, 3]]).all()
 
@@ -148,7 +151,9 @@ def test_every_layout_gives_the_same_bits(dtype, layout, n, c, seed):
             probs = np.array(probs, order="C", subok=False)
         grad = kernel.cross_entropy_grad(g_row, probs, labels, weight, **kw)
         out = kernel.log_softmax(x)
-        results.append((rows, np.array(probs), grad, out, kernel.log_softmax_grad(g, out)))
+        results.append(
+            (rows, np.array(probs), grad, out, kernel.softmax(x), kernel.log_softmax_grad(g, out))
+        )
     assert all(same(a, b) for a, b in zip(*results, strict=True))
 
 

@@ -76,15 +76,16 @@ def test_batch_norm_forward_equals_the_reference(dtype, shape, mode, seed):
 
 
 @DTYPES
+@pytest.mark.parametrize("name", ["batch_norm_grad", "batch_norm_inference_grad"])
 @given(shapes(), MODES, st.booleans(), SEEDS)
-def test_batch_norm_gradient_equals_the_reference(dtype, shape, mode, needs_residual, seed):
+def test_batch_norm_gradients_equal_the_reference(dtype, name, shape, mode, needs_residual, seed):
     x, gamma, beta, res, gy = operands(shape, seed, dtype, mode)
     kw = dict(eps=1e-2, relu=mode["relu"], needs_residual=needs_residual and res is not None)
     gy = off_the_kink(x, gamma, beta, res, gy, 1e-2)
     _, mean, var = ref.batch_norm(*wide(x, gamma, beta, res), eps=1e-2)
     mean, var = mean.astype(dtype), var.astype(dtype)
-    got = kernel.batch_norm_grad(gy, x, gamma, beta, mean, var, res, **kw)
-    want = ref.batch_norm_grad(*wide(gy, x, gamma, beta, mean, var, res), **kw)
+    got = getattr(kernel, name)(gy, x, gamma, beta, mean, var, res, **kw)
+    want = getattr(ref, name)(*wide(gy, x, gamma, beta, mean, var, res), **kw)
     size, gain = abs(gy).max(), 1 if gamma is None else abs(gamma).max()
     rstd = 1 / np.sqrt(var.min() + 1e-2)
     xhat = abs(x).max() * rstd
@@ -210,10 +211,9 @@ def test_every_layout_gives_the_same_bits(dtype, layout, shape, mode, seed):
         stats = lay(mean, layout), lay(var, layout)
         got = [y, mean, var]
         got.append(kernel.batch_norm_inference(x, gamma, beta, *stats, res, **kw))
-        grads = kernel.batch_norm_grad(
-            gy, x, gamma, beta, *stats, res, needs_residual=res is not None, **kw
-        )
-        got += [g for g in grads if g is not None]
+        for f in (kernel.batch_norm_grad, kernel.batch_norm_inference_grad):
+            grads = f(gy, x, gamma, beta, *stats, res, needs_residual=res is not None, **kw)
+            got += [g for g in grads if g is not None]
         if len(shape) == 4:
             got.append(kernel.local_response_norm(x, **lrn))
             got.append(kernel.local_response_norm_grad(gy, x, **lrn))
@@ -227,7 +227,6 @@ def test_no_batch_keeps_shapes(dtype, shape):
     x, v = np.zeros(shape, dtype), np.ones(3, dtype)
     y = kernel.batch_norm_inference(x, v, v, v, v, eps=1e-5, relu=True)
     assert y.shape == shape and y.dtype == dtype
-    gx, ggamma, gbeta, _ = kernel.batch_norm_grad(
-        x, x, v, v, v, v, eps=1e-5, relu=False, needs_residual=False
-    )
-    assert gx.shape == shape and (ggamma == 0).all() and (gbeta == 0).all()
+    for f in (kernel.batch_norm_grad, kernel.batch_norm_inference_grad):
+        gx, ggamma, gbeta, _ = f(x, x, v, v, v, v, eps=1e-5, relu=False, needs_residual=False)
+        assert gx.shape == shape and (ggamma == 0).all() and (gbeta == 0).all()

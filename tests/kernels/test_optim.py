@@ -86,6 +86,39 @@ def test_adam_equals_the_reference(dtype, shapes, kw, seed):
     check(kernel.adam, ref.adam, lists, (0, 2, 3), kw)
 
 
+def rmsprop_of(module, momentum, centered):
+    """module.rmsprop with all its lists positional, unused ones left out of the call."""
+
+    def step(params, grads, squares, momenta, means, **kwargs):
+        lists = {"momenta": momenta if momentum else None, "means": means if centered else None}
+        module.rmsprop(params, grads, squares, **lists, **kwargs)
+
+    return step
+
+
+@DTYPES
+@given(SHAPES, st.sampled_from((0.0, 0.9)), st.booleans(), st.sampled_from((0.0, 1e-2)), SEEDS)
+def test_rmsprop_equals_the_reference(dtype, shapes, momentum, centered, decay, seed):
+    params, grads, squares, momenta, means = drawn(shapes, seed, dtype, 5)
+    squares = [np.asarray(1 + a * a) for a in squares]  # a variance far from 0
+    means = [np.asarray(np.tanh(a) / 2) for a in means]
+    kw = dict(lr=0.1, alpha=0.9, eps=1e-2, momentum=momentum, weight_decay=decay)
+    lists = [params, grads, squares, momenta, means]
+    changed = (0, 2, *((3,) if momentum else ()), *((4,) if centered else ()))
+    ours, theirs = (rmsprop_of(m, momentum, centered) for m in (kernel, ref))
+    check(ours, theirs, lists, changed, kw)
+
+
+@DTYPES
+def test_sgd_without_momentum_needs_no_buffers(dtype):
+    p, g = (a[0] for a in drawn([(5, 3)], 0, dtype, 2))
+    want = p.astype(np.float64)
+    kw = dict(lr=0.1, weight_decay=0.5)
+    ref.sgd([want], [g.astype(np.float64)], None, **kw)
+    kernel.sgd([p], [g], None, **kw)
+    np.testing.assert_allclose(p, want, rtol=0, atol=32 * u(dtype))
+
+
 @DTYPES
 @pytest.mark.parametrize("layout", ["F", "reversed", "strided", "offset", "readonly", "broadcast"])
 def test_gradients_may_lie_in_memory_as_they_like(dtype, layout):

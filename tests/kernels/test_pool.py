@@ -93,11 +93,23 @@ def test_nan_wins_its_windows_and_the_first_nan_gets_the_gradient():
     assert (at == np.array([1, 0])).all()
 
 
-@pytest.mark.parametrize("side, dtype", [(15, np.uint8), (16, np.int32), (17, np.int32)])
-def test_argmax_takes_one_byte_while_the_window_allows(side, dtype):
-    x = distinct(np.random.default_rng(side), (2, 3, 20, 21), np.float32)
-    window = dict(kernel=(side, side), stride=(2, 3), padding=(0, 0, 0, 0), dilation=(1, 1))
-    output = (20 - side) // 2 + 1, (21 - side) // 3 + 1
+@pytest.mark.parametrize(
+    "sides, dtype",
+    [
+        ((15, 15), np.uint8),
+        ((15, 17), np.uint8),
+        ((85, 3), np.uint8),
+        ((3, 85), np.uint8),
+        ((2, 128), np.int32),
+        ((16, 16), np.int32),
+        ((17, 16), np.int32),
+    ],
+)
+def test_argmax_takes_one_byte_while_the_window_allows(sides, dtype):
+    size = sides[0] + 4, sides[1] + 5
+    x = distinct(np.random.default_rng(sides[0]), (2, 3, *size), np.float32)
+    window = dict(kernel=sides, stride=(2, 3), padding=(0, 0, 0, 0), dilation=(1, 1))
+    output = 3, 2
     y, at = kernel.max_pool2d(x, output=output, **window)
     want, want_at = ref.max_pool2d(x, output=output, **window)
     assert at.dtype == dtype

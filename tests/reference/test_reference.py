@@ -175,6 +175,22 @@ def test_batch_norm_gradients(shape, relu, rank2, seed):
         check_adjoint(forward, v, g, gy, rng)
 
 
+@given(nchw(min_n=1), st.booleans(), SEEDS)
+def test_batch_norm_inference_gradients(shape, relu, seed):
+    rng = np.random.default_rng(seed)
+    x, gy, res = (reals(rng, shape) for _ in range(3))
+    gamma, beta, mean = (reals(rng, shape[1]) for _ in range(3))
+    var, kw = rng.random(shape[1]), dict(eps=1e-2, relu=relu)
+    args = x, gamma, beta, mean, var, res
+    grads = norm.batch_norm_inference_grad(gy, *args, needs_residual=True, **kw)
+    for i, g in zip((0, 1, 2, 5), grads, strict=True):
+
+        def forward(v, i=i):
+            return norm.batch_norm_inference(*args[:i], v, *args[i + 1 :], **kw)
+
+        check_adjoint(forward, args[i], g, gy, rng)
+
+
 @given(nchw(min_n=1), st.integers(1, 9), SEEDS)
 def test_local_response_norm_gradient(shape, size, seed):
     rng = np.random.default_rng(seed)
