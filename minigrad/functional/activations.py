@@ -6,7 +6,7 @@ the formulas.  Next: ``windows.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,12 @@ from ..ops.activations import Elu, Gelu, LeakyRelu, Relu, Sigmoid, Softplus, Tan
 from ..ops.geometry import integer
 from ..ops.linear import Linear
 from ..ops.loss import LogSoftmax, Softmax
-from ..ops.random import Dropout, Dropout2d, check_chance
+from ..ops.random import Dropout, Dropout2d, Generator, check_chance
 from ..ops.select import Clip
 from ..ops.shape import Flatten
 from ..tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..ops.geometry import Array
-    from ..ops.random import Generator
-
-    Value = Tensor | Array
+Value = Any  # a Tensor, or an ndarray: then a function only computes
 
 
 def relu(input: Value) -> Tensor:

@@ -9,12 +9,12 @@ broadcast.  Everything after ``target`` and ``weight`` is given by name.  Next: 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops.geometry import floats, number, operand
+from ..ops.geometry import Array, floats, number, operand
 from ..ops.loss import CrossEntropy, LogSoftmax, NllLoss, class_weights
 from ..ops.loss_regression import (
     BinaryCrossEntropyWithLogits,
@@ -25,10 +25,7 @@ from ..ops.loss_regression import (
 )
 from ..tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..ops.geometry import Array
-
-    Value = Tensor | Array
+Value = Any  # a Tensor, or an ndarray: then a function only computes
 
 REDUCTIONS = ("none", "mean", "sum")
 

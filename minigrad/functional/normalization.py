@@ -7,20 +7,17 @@ Next: ``losses.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops.geometry import floats, number, operand
+from ..ops.geometry import Array, floats, number, operand
 from ..ops.norm import BatchNorm, BatchNormInference
 from ..ops.norm_local import GroupNorm, LayerNorm, LocalResponseNorm
 from ..tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..ops.geometry import Array
-
-    Value = Tensor | Array
+Value = Any  # a Tensor, or an ndarray: then a function only computes
 
 
 def batch_norm(

@@ -8,24 +8,21 @@ Next: ``normalization.py``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ..errors import ArgError, ShapeError
 from ..ops.conv import Conv2d
 from ..ops.conv_transpose import ConvTranspose2d
-from ..ops.geometry import Pair, Quad, operand, pair, quad
+from ..ops.geometry import Array, Pair, Quad, operand, pair, quad
 from ..ops.index import Getitem
 from ..ops.join import Pad
 from ..ops.pool import AvgPool2d, MaxPool2d
 from ..ops.pool_adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from ..tensor import Tensor
 
-if TYPE_CHECKING:
-    from ..ops.geometry import Array
-
-    Value = Tensor | Array
+Value = Any  # a Tensor, or an ndarray: then a function only computes
 
 IntOrPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
@@ -138,7 +135,7 @@ def max_pool2d(
     )
     if not return_indices:
         return y
-    places = positions(argmax, input.shape[3], kernel[1], steps, pads, dilations)
+    places: Any = positions(argmax, input.shape[3], kernel[1], steps, pads, dilations)
     return y, Tensor(places) if isinstance(y, Tensor) else places
 
 
@@ -190,7 +187,9 @@ def adaptive_avg_pool2d(
     """
     op = "adaptive_avg_pool2d"
     operand(op, "x", input)
-    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    sizes: Any = output_size
+    if not isinstance(sizes, (tuple, list)):
+        sizes = (sizes, sizes)
     if None in sizes and input.ndim == 4 and len(sizes) == 2:
         sizes = tuple(
             n if size is None else size for size, n in zip(sizes, input.shape[2:], strict=True)

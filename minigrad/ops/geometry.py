@@ -91,7 +91,7 @@ def operand(op: str, name: str, a: Any) -> None:
         )
 
 
-def floats(op: str, name: str, a: Any) -> Array:
+def floats(op: str, name: str, a: Array) -> Array:
     """a itself if it is a float32 or float64 array; DTypeError with the way out if not."""
     if type(a) is np.ndarray and a.dtype.char in "fd":
         return a
