@@ -17,10 +17,11 @@ from ._build import check_binaries
 check_binaries()  # before anything compiled is imported
 
 from . import data, functional, io, nn, ops, optim
-from ._config import __version__, show_config
+from ._config import show_config
 from ._engine import is_grad_enabled
 from ._kernels.memory import empty_cache, memory_stats
 from ._threads import get_num_threads, set_num_threads, threads
+from ._version import __version__
 from .anomaly import anomaly
 from .autograd import enable_grad, grad, hessian, hvp, jacobian, jvp, no_grad, vjp
 from .checkpointing import checkpoint

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from ._kernels import dispatch, memory, threads
-
-try:
-    __version__ = metadata.version("minigrad")
-except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-    __version__ = "0+checkout"
+from ._version import __version__
 
 
 def numpy_blas() -> str:

@@ -102,22 +102,33 @@ class Difference:
     def along(self, u: Array, tol: float) -> tuple[float, float]:
         """(<v, J u>, the distance allowed). Raises NonDifferentiableError at a kink.
 
-        A smooth second difference shrinks by 4 when the step is halved, one across a kink by at
-        most 2; a kink that is only near is left behind by a smaller step.
+        A smooth second difference shrinks by 4 whenever the step is halved; one across a kink does
+        not, at least at one of two halvings. A kink that is only near is left behind by a smaller
+        step.
         """
         scale = float(np.linalg.norm(self.v))
         noise = 64 * 2.0**-53 * float(np.abs(self.f0).sum()) + 1e-300
         for e in self.eps * 0.5 ** np.arange(7):
             plus, minus = self.at(u, e), self.at(u, -e)
-            bend = float(np.abs(plus - 2 * self.f0 + minus).sum())
-            plus2, minus2 = self.at(u, e / 2), self.at(u, -e / 2)
-            half = float(np.abs(plus2 - 2 * self.f0 + minus2).sum())
-            if bend <= 1e3 * noise or half <= 0.35 * bend:
-                ju = (plus - minus) / (2 * e)
-                floor = 4 * 2.0**-53 * scale * float(np.linalg.norm(self.f0)) / e
-                allowed = tol * scale * float(np.linalg.norm(ju)) + floor
-                return float(np.vdot(self.v, ju)), allowed
+            bend = self.bend(plus, minus)
+            if bend > 1e3 * noise:
+                half = self.bend(self.at(u, e / 2), self.at(u, -e / 2))
+                quarter = self.bend(self.at(u, e / 4), self.at(u, -e / 4))
+                if not (fourth(bend, half, noise) and fourth(half, quarter, noise)):
+                    continue
+            ju = (plus - minus) / (2 * e)
+            floor = 4 * 2.0**-53 * scale * float(np.linalg.norm(self.f0)) / e
+            return float(np.vdot(self.v, ju)), tol * scale * float(np.linalg.norm(ju)) + floor
         raise NonDifferentiableError("the difference does not settle as the step shrinks")
+
+    def bend(self, plus: Array, minus: Array) -> float:
+        """Size of the second difference."""
+        return float(np.abs(plus - 2 * self.f0 + minus).sum())
+
+
+def fourth(bend: float, half: float, noise: float) -> bool:
+    """Whether a second difference shrank by 4, up to a fifth of that and rounding."""
+    return abs(half - bend / 4) <= bend / 20 + 4 * noise
 
 
 def output_of(function: Callable[..., Any], inputs: Sequence[Any]) -> Tensor:

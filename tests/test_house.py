@@ -24,10 +24,10 @@ def name_of(path):
 
 # From the ground up; a module may import from its own floor and from lower ones.
 FLOORS = [
-    ["minigrad.errors", "minigrad._build"],
+    ["minigrad.errors", "minigrad._version"],
     ["minigrad._kernels"],
     ["minigrad.versions", "minigrad._tape", "minigrad._sweep", "minigrad.reference",
-     "minigrad._threads", "minigrad._config"],
+     "minigrad._threads", "minigrad._config", "minigrad._build"],
     ["minigrad._engine", "minigrad.op"],
     ["minigrad.ops"],
     ["minigrad.methods", "minigrad.tensor", "minigrad.creation", "minigrad.protocols"],

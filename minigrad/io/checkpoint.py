@@ -22,9 +22,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from minigrad._version import __version__
 from minigrad.errors import ArgError, CheckpointError, DTypeError
 from minigrad.io import sniff
 from minigrad.io.atomic import atomic_write
@@ -90,14 +89,16 @@ def save(
         + ","
         + json.dumps(
             {
-                "writer": f"minigrad {_version()}",
+                "writer": f"minigrad {__version__}",
                 "sha256": {name: digest(array) for name, array in sorted(arrays.items())},
                 "metadata": text,
                 "header_sha256": UNSIGNED,
             }
         )[1:]
     )
-    blob = safetensors.numpy.save(arrays, {KEY: about})
+    from safetensors.numpy import save as to_bytes  # here: half of minigrad's import time
+
+    blob = to_bytes(arrays, {KEY: about})
     start = 8 + int.from_bytes(blob[:8], "little")
     header = blob[:start]
     at = header.rindex(_signed(UNSIGNED))
@@ -168,7 +169,7 @@ def _about(header: dict[str, Any], blob: bytes) -> dict[str, Any] | None:
     if isinstance(version, int) and version > FORMAT:
         raise CheckpointError(
             f"written in format {version} by {str(about.get('writer'))[:40]}; this is minigrad "
-            f"{_version()}, which reads format {FORMAT}; install a newer minigrad"
+            f"{__version__}, which reads format {FORMAT}; install a newer minigrad"
         )
     expected = str(about.get("header_sha256"))
     if version != FORMAT or not all(
@@ -190,9 +191,11 @@ def _tensors(blob: bytes, header: dict[str, Any]) -> dict[str, Array]:
     for name in header.keys() - {"__metadata__"}:
         if (reason := sniff.bad_name(name, LONGEST_NAME)) is not None:
             raise CheckpointError(f"tensor name {str(name)[:60]!r} {reason}")
+    from safetensors import SafetensorError, deserialize
+
     try:
-        entries = safetensors.deserialize(blob)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
+        entries = deserialize(blob)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
         data = len(blob) - 8 - int.from_bytes(blob[:8], "little")
         raise CheckpointError(sniff.blame(header, data) or str(error)) from error
     return {name: _array(name, entry) for name, entry in sorted(entries)}
@@ -223,9 +226,3 @@ def _verify(tensors: dict[str, Array], about: dict[str, Any] | None) -> None:
                 f"tensor {name!r} is damaged: its SHA-256 is {found[:12]}..., "
                 f"the file says {str(digests[name])[:12]}..."
             )
-
-
-def _version() -> str:
-    import minigrad  # here, because minigrad imports this package
-
-    return str(getattr(minigrad, "__version__", "0"))
