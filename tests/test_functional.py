@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import minigrad.functional as F
 from minigrad import ops
+from minigrad.checkpointing import checkpoint
 from minigrad.errors import ArgError, ShapeError
 from minigrad.ops.random import Generator
 from minigrad.tensor import Tensor
@@ -215,6 +216,14 @@ def test_a_refused_batch_leaves_running_averages_alone(wrong):
         F.batch_norm(x, mean, var, weight, training=True, residual=residual)
 
     refuses(kind, "batch_norm", call, mean, var)
+
+
+def test_a_checkpointed_batch_is_counted_once():
+    x, mean, var = leaf(image(4, 3)), Tensor(np.zeros(3)), Tensor(np.ones(3))
+    y = checkpoint(lambda x: F.batch_norm(x, mean, var, training=True), x)
+    counted = mean.data.copy()
+    y.sum().backward()
+    assert counted.any() and same(mean.data, counted)
 
 
 def test_a_changed_running_average_is_noticed_by_the_tape():

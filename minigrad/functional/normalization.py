@@ -1,7 +1,8 @@
 """Normalizations under the names of torch.nn.functional.
 
 Design: ops change nothing, so the running averages of batch normalization live here: they are
-checked before anything is computed and written last, so an error leaves them as they were.
+checked before anything is computed and written last, so an error leaves them as they were; what
+``checkpoint`` computes a second time is counted once.
 Next: ``losses.py``.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpointing import recomputing
 from ..errors import ArgError, DTypeError, ShapeError
 from ..ops.geometry import Array, floats, number, operand
 from ..ops.norm import BatchNorm, BatchNormInference
@@ -55,9 +57,10 @@ def batch_norm(
         extra = None if residual is None else residual.reshape((*residual.shape, 1))
     if training:
         y, new_mean, new_var = BatchNorm.apply.full(x, weight, bias, extra, eps=eps, relu=relu)
-        count = input.size // input.shape[1]
-        average(running_mean, mean, new_mean, momentum)
-        average(running_var, var, new_var * (count / (count - 1)), momentum)
+        if not recomputing():
+            count = input.size // input.shape[1]
+            average(running_mean, mean, new_mean, momentum)
+            average(running_var, var, new_var * (count / (count - 1)), momentum)
     else:
         if mean is None or var is None:
             raise ArgError(

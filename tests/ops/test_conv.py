@@ -262,6 +262,11 @@ def test_bad_input_is_refused_with_numbers_and_a_way_out(name):
     refuses(kind, pattern, call)
 
 
+def test_an_output_that_fits_no_memory_is_refused_with_its_size():
+    with pytest.raises(MemoryError, match=r"GiB for an array of shape \(1, 1, 33554433, 33554433"):
+        F.conv2d(image(1, 1, 1, 1), image(1, 1, 1, 1), padding=2**24)
+
+
 @pytest.mark.parametrize("layout", ["readonly", "memmap"])
 def test_memory_that_cannot_be_written_is_fine(layout):
     f, shapes = functions()["conv2d"]
