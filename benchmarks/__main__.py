@@ -1,0 +1,33 @@
+"""``python -m benchmarks [NAME ...] [--torch PYTHON]``: print tables; all of them by default."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from .machine import machine_line
+
+NAMES = {"ops": "ops", "conv": "kernels_conv", "memory": "memory", "nets": "nets"}
+
+
+def main() -> None:
+    """Run the benchmarks that were named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
+    parser.add_argument("--quick", action="store_true", help="few rounds: does it run at all?")
+    args = parser.parse_args()
+    unknown = [n for n in args.names if n not in NAMES]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    print(machine_line())
+    for name in args.names or list(NAMES):
+        print(f"\n## {name}\n")
+        options = ["--quick"] if args.quick else []
+        if args.torch and name == "nets":
+            options += ["--torch", args.torch]
+        importlib.import_module(f".{NAMES[name]}", __package__).main(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A minigrad process that ``nets.py`` drives: ``child_minigrad.py NET BATCH train|infer``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import minigrad as mg
+import minigrad.functional as F
+import zoo
+from minigrad import nn, optim
+
+IMAGES = {"mlp": (784,), "lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet56": (3, 32, 32)}
+
+
+def build(net: str) -> nn.Module:
+    """The net itself."""
+    if net == "mlp":
+        return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+    return zoo.get_model(net)
+
+
+def make_step(net: str, batch: int, mode: str) -> Callable[[], object]:
+    """One training step, or one forward pass in evaluation mode."""
+    model = build(net)
+    x = mg.randn(batch, *IMAGES[net])
+    t = mg.tensor(np.arange(batch) % 10)
+    if mode == "infer":
+        model.eval()
+
+        def infer() -> object:
+            with mg.no_grad():
+                return model(x)
+
+        return infer
+    sgd = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def train() -> None:
+        sgd.zero_grad()
+        F.cross_entropy(model(x), t).backward()
+        sgd.step()
+
+    return train
+
+
+def serve(step: Callable[[], object], seconds: float = 0.5) -> None:
+    """Warm up, then one round per line of input: print milliseconds a step."""
+    for _ in range(5):
+        step()
+    start = time.perf_counter()
+    step()
+    n = max(3, int(seconds / max(time.perf_counter() - start, 1e-6)))
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(n):
+            step()
+        print((time.perf_counter() - start) / n * 1e3, flush=True)
+
+
+if __name__ == "__main__":
+    serve(make_step(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
