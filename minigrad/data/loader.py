@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from minigrad._kernels.memory import pooled_arrays
 from minigrad.data.collate import collate as default_collate
 from minigrad.data.collate import to_tensors
 from minigrad.data.dataset import Array, Dataset
@@ -209,7 +210,12 @@ class DataLoader:
         return [_Job(seed, epoch, k, order[k * size : (k + 1) * size]) for k in range(len(self))]
 
     def _prepare(self, job: _Job, stop: threading.Event | None = None) -> Any:
-        """One batch, from the dataset through the transform; runs in a worker or the caller."""
+        """One batch; runs in a worker or the caller, in memory that is used again."""
+        with pooled_arrays():
+            return self._make(job, stop)
+
+    def _make(self, job: _Job, stop: threading.Event | None) -> Any:
+        """One batch, from the dataset through the transform."""
         fast = getattr(self.dataset, "batch", None)
         if fast is not None and self.collate is None:
             batch = fast(job.indices)
