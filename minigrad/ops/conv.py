@@ -93,7 +93,7 @@ def _swap_hint(x_shape: Shape, w_shape: Shape, groups: int) -> str:
     fits = w_shape[1] == x_shape[1] * groups and all(
         kernel <= size for kernel, size in zip(x_shape[2:], w_shape[2:], strict=True)
     )
-    return "; x and weight fit the other way round: conv2d(x, weight)" if fits else ""
+    return "; argument order swapped? conv2d(x, weight) fits" if fits else ""
 
 
 def _match(op: str, name: str, given: Shape, expected: Shape) -> None:
