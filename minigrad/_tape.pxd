@@ -16,7 +16,7 @@ cdef class Rule:
     cdef Kernel kernel
     cdef tuple gradients
     cdef list differentiable
-    cdef Py_ssize_t arity
+    cdef Py_ssize_t arity, required
     cdef bint variadic, broadcasts, byproducts
     cdef dict plans
     cdef Plan plan_x, plan_y, plan_xy       # of a binary op: who needs a gradient

@@ -15,6 +15,7 @@ Absent on purpose: any knowledge of ops or kernels.  ``op.py`` tells a ``Rule`` 
 ``configure`` names the Tensor class and how broadcasting is undone.  Next: ``sweep.pyx``, playing.
 """
 
+import inspect
 import threading
 
 import numpy as np
@@ -253,6 +254,7 @@ cdef class Rule:
         self.variadic, self.broadcasts = spec.variadic, spec.broadcasts
         self.byproducts = bool(spec.byproducts)
         self.arity = -1 if spec.variadic else len(spec.inputs)
+        self.required = spec.required
         self.differentiable = list(spec.differentiable)
         self.plans = {}
 
@@ -260,11 +262,15 @@ cdef class Rule:
         return f"<op {self.__name__}>"
 
     def __call__(self, *args, **kwargs):
-        if not kwargs and (self.variadic or len(args) == self.arity):
-            if self.arity == 2 and self.kernel is not None:
-                return binary(self, args[0], args[1])
-            if self.spec.required_params == 0:
-                return record(self, args, self.defaults, False)
+        cdef Py_ssize_t n = len(args)
+        if self.arity == 2 and n == 2 and self.kernel is not None and not kwargs:
+            return binary(self, args[0], args[1])
+        if self.variadic or self.required <= n <= self.arity:
+            params = constants(self, kwargs)
+            if params is not None:
+                if n < self.arity:
+                    args += (None,) * (self.arity - n)
+                return record(self, args, params, False)
         inputs, params = self.spec.bind(args, kwargs)
         return record(self, inputs, params, False)
 
@@ -288,6 +294,27 @@ cdef class Rule:
                 plan.kinds[i], plan.places[i] = plan.sources[i]
             self.plans[key] = plan
         return plan
+
+
+cdef tuple constants(Rule rule, dict kwargs):
+    """A call's constants, by name or default; None when one is missing or a keyword is no constant."""
+    cdef tuple names = rule.params, defaults = rule.defaults
+    cdef list values = []
+    cdef Py_ssize_t used = 0, i
+    cdef object value
+    for i in range(len(names)):
+        if names[i] in kwargs:
+            value = kwargs[names[i]]
+            used += 1
+        else:
+            value = defaults[i]
+        if value is NO_DEFAULT:
+            return None
+        values.append(value)
+    return tuple(values) if used == len(kwargs) else None
+
+
+NO_DEFAULT = inspect.Parameter.empty
 
 
 cdef object binary(Rule rule, object x, object y):

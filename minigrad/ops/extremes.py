@@ -36,7 +36,7 @@ class Max(Op):
     """
 
     def forward(x, *, axis=None, keepdims=False):
-        return reduced("max", np.max, x, axis, keepdims=keepdims)
+        return reduced("max", "max", x, axis, keepdims=keepdims)
 
     def grad_x(gz, x, out, axis):
         share = tie_share(x, restored(out, x.shape, axis))
@@ -58,7 +58,7 @@ class Min(Op):
     """
 
     def forward(x, *, axis=None, keepdims=False):
-        return reduced("min", np.min, x, axis, keepdims=keepdims)
+        return reduced("min", "min", x, axis, keepdims=keepdims)
 
     def grad_x(gz, x, out, axis):
         share = tie_share(x, restored(out, x.shape, axis))
@@ -106,7 +106,7 @@ class Logsumexp(Op):
 
     def forward(x, *, axis=None, keepdims=False):
         floats("logsumexp", "x", x)
-        top = reduced("logsumexp", np.max, x, axis, keepdims=True, initial=-np.inf)
+        top = reduced("logsumexp", "max", x, axis, keepdims=True, initial=-np.inf)
         top = np.where(np.isfinite(top), top, np.zeros((), x.dtype))
         with np.errstate(divide="ignore"):  # ln 0 = -inf is the answer for a row of -inf
             z = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
@@ -134,9 +134,9 @@ class Norm(Op):
         floats("norm", "x", x)
         check_order(ord)
         if math.isinf(ord):
-            return reduced("norm", np.max, np.abs(x), axis, keepdims=keepdims, initial=0.0)
+            return reduced("norm", "max", np.abs(x), axis, keepdims=keepdims, initial=0.0)
         wide = np.abs(x, dtype=np.float64) ** ord
-        z = reduced("norm", np.sum, wide, axis, keepdims=keepdims) ** (1.0 / ord)
+        z = reduced("norm", "sum", wide, axis, keepdims=keepdims) ** (1.0 / ord)
         return z.astype(x.dtype)
 
     def grad_x(gz, x, out, ord, axis):

@@ -30,10 +30,10 @@ Shape = tuple[int, ...]
 EVEN, ODD = (slice(None), slice(0, None, 2)), (slice(None), slice(1, None, 2))
 
 
-def reduced(op: str, function: Any, x: Array, axis: Axis, **keywords: Any) -> Any:
-    """function(x, axis=axis, ...), with NumPy's complaint about the axis made into ours."""
+def reduced(op: str, method: str, x: Array, axis: Axis, **keywords: Any) -> Any:
+    """x.method(axis=axis, ...), with NumPy's complaint about the axis made into ours."""
     try:
-        return function(x, axis=axis, **keywords)
+        return getattr(x, method)(axis=axis, **keywords)
     except (AxisError, TypeError):
         raise objection(op, x.shape, axis) from None
     except ValueError as why:
@@ -69,7 +69,7 @@ class Sum(Op):
     """
 
     def forward(x, *, axis=None, keepdims=False):
-        return reduced("sum", np.sum, x, axis, keepdims=keepdims)
+        return reduced("sum", "sum", x, axis, keepdims=keepdims)
 
     def grad_x(gz, x_shape, axis):
         return broadcast_to(restored(gz, x_shape, axis), shape=x_shape)
@@ -89,7 +89,7 @@ class Mean(Op):
 
     def forward(x, *, axis=None, keepdims=False):
         wide = np.float64 if x.dtype == np.float32 else None
-        z = reduced("mean", np.mean, x, axis, keepdims=keepdims, dtype=wide)
+        z = reduced("mean", "mean", x, axis, keepdims=keepdims, dtype=wide)
         return z if wide is None else z.astype(x.dtype)
 
     def grad_x(gz, x_shape, axis):
@@ -143,7 +143,7 @@ class Std(Op):
 def moment(op: str, x: Array, axis: Axis, correction: float, keepdims: bool) -> Any:
     """The variance, added up in float64."""
     wide = np.float64 if x.dtype == np.float32 else None
-    z = reduced(op, np.var, x, axis, keepdims=keepdims, ddof=correction, dtype=wide)
+    z = reduced(op, "var", x, axis, keepdims=keepdims, ddof=correction, dtype=wide)
     return z if wide is None else z.astype(x.dtype)
 
 
@@ -172,7 +172,7 @@ class Prod(Op):
     """
 
     def forward(x, *, axis=None, keepdims=False):
-        return reduced("prod", np.prod, x, axis, keepdims=keepdims)
+        return reduced("prod", "prod", x, axis, keepdims=keepdims)
 
     def grad_x(gz, x, axis):
         gone = positive_axes(axis, x.ndim)
@@ -214,7 +214,7 @@ class Cumsum(Op):
     """
 
     def forward(x, *, axis=None):
-        return reduced("cumsum", np.cumsum, x, axis)
+        return reduced("cumsum", "cumsum", x, axis)
 
     def grad_x(gz, x_shape, axis):
         along = 0 if axis is None else axis
