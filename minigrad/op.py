@@ -184,7 +184,7 @@ class Op:
                 raise ArgError(f"op {cls.spec.name!r} is defined twice")
             registry[cls.spec.name] = cls
 
-    def __new__(cls, *args: Any) -> Op:  # noqa: D102
+    def __new__(cls, *args: Any) -> Op:
         raise TypeError(f"{cls.__name__} is not instantiated; call {cls.__name__}.apply(...)")
 
 
@@ -198,7 +198,12 @@ def as_operand(value: Any, spec: Spec) -> Any:
         return value
     if not isinstance(value, np.ndarray):
         if isinstance(value, float | int | bool | list | tuple):
-            array = np.asarray(value)
+            try:
+                array = np.asarray(value)
+            except ValueError:
+                raise DTypeError(
+                    f"{spec.name}: a list whose rows differ in length is no array; pad the rows"
+                ) from None
             value = array.astype(np.float32) if array.dtype == np.float64 else array
         else:
             raise DTypeError(
