@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ArgError, DTypeError
 from ..ops.activations import Elu, Gelu, LeakyRelu, Relu, Sigmoid, Softplus, Tanh
-from ..ops.geometry import integer
+from ..ops.geometry import check_bytes, integer, number, operand
 from ..ops.linear import Linear
 from ..ops.loss import LogSoftmax, Softmax
 from ..ops.random import Dropout, Dropout2d, Generator, check_chance
@@ -35,16 +35,20 @@ def relu6(input: Value) -> Tensor:
 
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope x."""
-    return LeakyRelu.apply(input, negative_slope=negative_slope)
+    return LeakyRelu.apply(
+        input, negative_slope=number("leaky_relu", "negative_slope", negative_slope)
+    )
 
 
 def elu(input: Value, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else alpha (e^x - 1)."""
-    return Elu.apply(input, alpha=alpha)
+    return Elu.apply(input, alpha=number("elu", "alpha", alpha))
 
 
 def gelu(input: Value, approximate: str = "none") -> Tensor:
     """x times the normal distribution's P(X < x); approximate "none" or "tanh"."""
+    if not isinstance(approximate, str):
+        raise TypeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return Gelu.apply(input, approximate=approximate)
 
 
@@ -55,7 +59,9 @@ def silu(input: Value) -> Tensor:
 
 def softplus(input: Value, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
-    return Softplus.apply(input, beta=beta, threshold=threshold)
+    op = "softplus"
+    sharpness, limit = number(op, "beta", beta), number(op, "threshold", threshold)
+    return Softplus.apply(input, beta=sharpness, threshold=limit)
 
 
 def sigmoid(input: Value) -> Tensor:
@@ -116,14 +122,18 @@ def one_hot(input: Value, num_classes: int = -1) -> Tensor:
 
     num_classes -1 means the largest index + 1.  Raises DTypeError, ArgError (index out of range).
     """
+    operand("one_hot", "input", input)
     labels = np.asarray(input)
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: class indices must be integers, got {labels.dtype}")
+    labels = labels.astype(np.int64, copy=False)
     most = int(labels.max(initial=-1))
-    classes = most + 1 if num_classes == -1 else integer("one_hot", "num_classes", num_classes, 1)
+    classes = integer("one_hot", "num_classes", num_classes, -1)
+    classes = most + 1 if classes == -1 else classes
     if labels.size and (labels.min() < 0 or most >= classes):
         raise ArgError(
             f"one_hot: indices must be in 0 to {classes - 1}, got {labels.min()} to {most}"
         )
+    check_bytes("one_hot", (*labels.shape, classes))
     hot = (labels[..., None] == np.arange(classes)).astype(np.int64)
     return Tensor(hot) if isinstance(input, Tensor) else hot

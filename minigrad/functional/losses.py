@@ -46,7 +46,7 @@ def reduced(op: str, losses: Any, reduction: str, total: float) -> Tensor:
 
 def check_reduction(op: str, reduction: object) -> None:
     """reduction is one of the three words."""
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ArgError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
@@ -54,7 +54,12 @@ def raw(value: Any) -> Any:
     """The array of a Tensor, or of a list of labels."""
     if isinstance(value, Tensor):
         return value.data
-    return np.asarray(value) if isinstance(value, (list, tuple, np.generic, int)) else value
+    if isinstance(value, (list, tuple, np.generic, int)):
+        try:
+            return np.asarray(value)
+        except ValueError:
+            raise DTypeError("loss: a list whose rows differ in length is no target") from None
+    return value
 
 
 def rows(op: str, x: Any) -> tuple[Any, tuple[int, ...]]:

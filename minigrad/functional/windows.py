@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ArgError, ShapeError
 from ..ops.conv import Conv2d
 from ..ops.conv_transpose import ConvTranspose2d
-from ..ops.geometry import Array, Pair, Quad, operand, pair, quad
+from ..ops.geometry import Array, Pair, Quad, check_bytes, number, operand, pair, quad
 from ..ops.index import Getitem
 from ..ops.join import Pad
 from ..ops.pool import AvgPool2d, MaxPool2d
@@ -190,7 +190,7 @@ def adaptive_avg_pool2d(
     sizes: Any = output_size
     if not isinstance(sizes, (tuple, list)):
         sizes = (sizes, sizes)
-    if None in sizes and input.ndim == 4 and len(sizes) == 2:
+    if any(size is None for size in sizes) and input.ndim == 4 and len(sizes) == 2:
         sizes = tuple(
             n if size is None else size for size, n in zip(sizes, input.shape[2:], strict=True)
         )
@@ -237,7 +237,8 @@ def pad(
         crop = tuple(slice(max(0, -b), n - max(0, -a)) for n, (b, a) in ends)
         input = Getitem.apply(input, index=crop)
         widths = [(max(0, b), max(0, a)) for b, a in widths]
-    fill = 0.0 if value is None else value
+    check_bytes("pad", tuple(n + sum(w) for n, w in zip(input.shape, widths, strict=True)))
+    fill = 0.0 if value is None else number("pad", "value", value)
     return Pad.apply(input, pad_width=tuple(widths), mode=PAD_MODES[mode], value=fill)
 
 

@@ -29,6 +29,7 @@ from minigrad.ops.geometry import (
     Shape,
     check_bytes,
     check_image,
+    floats,
     images,
     integer,
     integers,
@@ -136,7 +137,7 @@ class Conv2d(Op):
     """
 
     def forward(x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
-        same_dtype("conv2d", "x", x, weight=w, bias=b)
+        same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
         output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
         check_bias("conv2d", b, w.shape[0])
         return kernels.conv2d(

@@ -29,6 +29,7 @@ from minigrad.ops.geometry import (
     Shape,
     check_bytes,
     check_image,
+    floats,
     integers,
     same_dtype,
 )
@@ -122,9 +123,10 @@ class ConvTranspose2d(Op):
         dilation=ONE,
         groups=1,
     ):
-        same_dtype("conv_transpose2d", "x", x, weight=w, bias=b)
+        op = "conv_transpose2d"
+        same_dtype(op, "x", x, weight=floats(op, "weight", w), bias=b)
         y_shape = output_shape(x.shape, w.shape, stride, padding, output_padding, dilation, groups)
-        check_bias("conv_transpose2d", b, y_shape[1])
+        check_bias(op, b, y_shape[1])
         y = kernels.conv2d_grad_x(
             x, w, x_shape=y_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
         )

@@ -85,7 +85,7 @@ def _short(value: object) -> str:
 
 def operand(op: str, name: str, a: Any) -> None:
     """a has a shape: it is a Tensor or an array; DTypeError if not."""
-    if not hasattr(a, "ndim"):
+    if not hasattr(a, "ndim") or not hasattr(a, "reshape"):
         raise DTypeError(
             f"{op}: {name} must be a Tensor or a NumPy array, got {type(a).__name__} {_short(a)}"
         )
@@ -112,7 +112,7 @@ def same_dtype(op: str, name: str, a: Array, **others: Array | None) -> None:
     """Every array that is given is a float array and has the dtype of ``a``."""
     dtype = floats(op, name, a).dtype
     for other, b in others.items():
-        if b is not None and b.dtype != dtype:
+        if b is not None and getattr(b, "dtype", None) != dtype:
             floats(op, other, b)
             raise DTypeError(
                 f"{op}: {name} is {a.dtype} but {other} is {b.dtype}; "

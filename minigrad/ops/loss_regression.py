@@ -14,13 +14,13 @@ from minigrad.op import Op
 from minigrad.ops.activations import sigmoid
 from minigrad.ops.elementwise import abs as absolute
 from minigrad.ops.elementwise import sign
-from minigrad.ops.geometry import Array, number, same_dtype
+from minigrad.ops.geometry import Array, floats, number, same_dtype
 from minigrad.ops.select import where
 
 
 def check_same(op: str, x: Array, y: Array) -> None:
     """x and y are float arrays of one dtype and one shape."""
-    same_dtype(op, "input", x, target=y)
+    same_dtype(op, "input", x, target=floats(op, "target", y))
     if x.shape != y.shape:
         raise ShapeError(
             f"{op}: input has shape {x.shape} but target has {y.shape}; make them equal with "
