@@ -17,6 +17,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -143,7 +144,10 @@ def extensions():
 class BuildExt(build_ext):
     """build_ext that compiles the SIMD sources per instruction set and dtype."""
 
-    user_options = [*build_ext.user_options, ("only=", None, "build just these modules (a,b,c)")]
+    user_options: ClassVar = [
+        *build_ext.user_options,
+        ("only=", None, "build just these modules (a,b,c)"),
+    ]
 
     def initialize_options(self):
         super().initialize_options()

@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
         binary("div", lambda x, y: x / y),
         binary("mul by number", lambda x, y: x * 2.0),
     ]
-    print("| op, 10 elements | NumPy us | minigrad untracked us | forward + record us | above NumPy |")
+    print("| op, 10 elements | NumPy us | untracked us | forward + record us | above NumPy us |")
     print("|---|---|---|---|---|")
     for name, (bare, plain, tracked) in rows:
         print(f"| {name} | {bare:.2f} | {plain:.2f} | {tracked:.2f} | {tracked - bare:+.2f} |")

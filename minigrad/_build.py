@@ -40,7 +40,7 @@ def binaries() -> list[Path]:
     tag = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
     found = [*PACKAGE.glob("_*.so"), *PACKAGE.glob("_kernels/*.so")]
     found = [p for p in found if tag in p.name or "cpython" not in p.name]
-    return found + [*PACKAGE.glob("_*.pyd"), *PACKAGE.glob("_kernels/*.pyd")]
+    return [*found, *PACKAGE.glob("_*.pyd"), *PACKAGE.glob("_kernels/*.pyd")]
 
 
 def check_binaries() -> None:

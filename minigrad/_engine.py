@@ -6,26 +6,13 @@ which one it got.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 from .errors import ArgError
 
 _choice = os.environ.get("MINIGRAD_TAPE", "compiled")
 
-if _choice == "reference":
-    from .reference.tape import (
-        Node,
-        Rule,
-        TensorBase,
-        close_segment,
-        configure,
-        is_grad_enabled,
-        mutated,
-        open_segment,
-        set_anomaly,
-        set_grad_enabled,
-        sweep,
-    )
-elif _choice == "compiled":
+if TYPE_CHECKING or _choice == "compiled":
     from ._sweep import sweep
     from ._tape import (
         Node,
@@ -38,6 +25,20 @@ elif _choice == "compiled":
         open_segment,
         set_anomaly,
         set_grad_enabled,
+    )
+elif _choice == "reference":
+    from .reference.tape import (
+        Node,
+        Rule,
+        TensorBase,
+        close_segment,
+        configure,
+        is_grad_enabled,
+        mutated,
+        open_segment,
+        set_anomaly,
+        set_grad_enabled,
+        sweep,
     )
 else:
     raise ArgError(f"MINIGRAD_TAPE={_choice!r} is unknown; use 'compiled' or 'reference'")

@@ -64,8 +64,8 @@ class Watcher:
         if has_nan(value) and not has_nan(g):
             raise GraphError(
                 f"anomaly: the gradient of {node.name} with respect to input {i} "
-                f"({node.rule.spec.inputs[min(i, len(node.rule.spec.inputs) - 1)]}) is NaN at index "
-                f"{first_nan(value)}; the op was recorded at {node.trace or 'unknown place'}"
+                f"({node.rule.spec.inputs[min(i, len(node.rule.spec.inputs) - 1)]}) is NaN at "
+                f"index {first_nan(value)}; the op was recorded at {node.trace or 'unknown place'}"
             )
 
 

@@ -109,7 +109,7 @@ def grad(
         raise ArgError(f"grad: {len(outs)} outputs but {len(gs)} grad_outputs; give one each")
     for i, x in enumerate(ins):
         if x.node is None:
-            raise GraphError(f"grad: input {i} is not tracked; call requires_grad_() before using it")
+            raise GraphError(f"grad: input {i} is not tracked; call requires_grad_() and use it")
     seeds = [seed(y, g, create_graph=create_graph) for y, g in zip(outs, gs, strict=True)]
     found = sweep(
         [y.node for y in outs], seeds, [x.node for x in ins], bool(retain_graph), create_graph
@@ -121,7 +121,7 @@ def grad(
                 f"grad: input {i} has no influence on the outputs; pass allow_unused=True to get "
                 "None for it"
             )
-        if g is None or isinstance(g, TensorBase):
+        if g is None or isinstance(g, Tensor):
             result.append(g)
         else:
             result.append(Tensor(g if g.flags.writeable else np.array(g)))

@@ -47,7 +47,7 @@ class Segment(Collector):
         super().__init__()
         self.function = function
         self.args = tuple(
-            (x.data, x.requires_grad) if isinstance(x, TensorBase) else x for x in args
+            (x.data, x.node is not None) if isinstance(x, TensorBase) else x for x in args
         )
         self.random_state = random.default_generator.get_state()
         self.made = Node(None, np.zeros(0)).serial  # a moment: changes after it are errors

@@ -81,7 +81,7 @@ def elements(
 
 
 class Difference:
-    """Central differences of <v, f> along directions of one array, which is changed and restored."""
+    """Central differences of <v, f> along directions of an array, which is restored."""
 
     def __init__(self, f: Callable[[], Array], target: Tensor, v: Array, eps: float) -> None:
         self.f, self.target, self.v, self.eps = f, target, v, eps
@@ -131,14 +131,14 @@ def fourth(bend: float, half: float, noise: float) -> bool:
     return abs(half - bend / 4) <= bend / 20 + 4 * noise
 
 
-def output_of(function: Callable[..., Any], inputs: Sequence[Any]) -> Tensor:
+def output_of(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     """The function's output as one Tensor; several outputs are laid end to end."""
     y = function(*inputs)
     if isinstance(y, TensorBase):
-        return y  # type: ignore[return-value]
+        return y
     from .ops import concat
 
-    return concat(*[t.reshape(-1) for t in y], axis=0)  # type: ignore[no-any-return]
+    return concat(*[t.reshape(-1) for t in y], axis=0)
 
 
 def probe_tensor(
@@ -159,10 +159,10 @@ def probe_tensor(
     wanted: list[tuple[tuple[int, ...] | None, Array]] = [
         (None, direction(rng, target.shape)) for _ in range(directions if target.size > 1 else 0)
     ]
-    for element in elements(rng, target.shape, limit):
+    for place in elements(rng, target.shape, limit):
         unit = np.zeros(target.shape)
-        unit[element] = 1.0
-        wanted.append((element, unit))
+        unit[place] = 1.0
+        wanted.append((place, unit))
     probes = []
     for element, u in wanted:
         try:
@@ -228,7 +228,7 @@ def gradcheck(
     for (i, x), g in zip(checked, gs, strict=True):
         array = np.zeros(x.data.shape) if g is None else g.data
         probes += probe_tensor(
-            f"input {i} {x.data.shape}", x, array, value, v, rng,  # type: ignore[arg-type]
+            f"input {i} {x.data.shape}", x, array, value, v, rng,
             eps=eps, tol=tol, directions=directions, limit=limit,
         )
     return verdict(probes, "gradcheck")

@@ -1,8 +1,8 @@
 """Tensor: an array and its place on the tape.
 
 Design: a Tensor holds an ndarray (``data``) and, when it is tracked, a ``node``.  What arithmetic
-means is in ``ops``; ``methods.py`` lends ops their NumPy names; this file is about identity: what is
-tracked, what may be changed in place, and what the outside world may see of the memory.
+means is in ``ops``; ``methods.py`` lends ops their NumPy names; this file is about identity: what
+is tracked, what may be changed in place, and what the outside world may see of the memory.
 
 Changing in place: an untracked Tensor is simply overwritten.  A tracked one is overwritten *and*
 moves on to a new node; whoever kept its old value raises GraphError when played.  Leaves that need
@@ -82,11 +82,12 @@ class Tensor(ArrayMethods):
         """Make a leaf collect gradients (or stop). Raises DTypeError, GraphError."""
         if not self.is_leaf:
             raise GraphError(
-                f"requires_grad_: a Tensor made by {self.node.name} follows its inputs; use detach()"
+                f"requires_grad_: this Tensor was made by {self.node.name} and follows its "
+                "inputs; use detach()"
             )
         if on and self.data.dtype.kind != "f":
             raise DTypeError(
-                f"requires_grad_: dtype {self.dtype} has no derivative; use float32 or float64"
+                f"requires_grad_: {self.dtype} has no derivative; use float32 or float64"
             )
         if on and self.node is None:
             self.node = Node(None, self.data)
@@ -338,11 +339,11 @@ def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
     """Write `value` into ``t[key]``, in memory and on the tape."""
     tracked = is_grad_enabled() and (t.requires_grad or getattr(value, "requires_grad", False))
     raw = value.data if isinstance(value, TensorBase) else np.asarray(value)
-    if raw.dtype.kind == "f" and t.dtype.kind == "f" and raw.dtype != t.dtype:
-        if not isinstance(value, int | float | list):
-            raise DTypeError(
-                f"{name}: the Tensor is {t.dtype}, the value {raw.dtype}; cast with .astype"
-            )
+    floats = raw.dtype.kind == t.dtype.kind == "f" and raw.dtype != t.dtype
+    if floats and not isinstance(value, int | float | list):
+        raise DTypeError(
+            f"{name}: the Tensor is {t.dtype}, the value {raw.dtype}; cast with .astype"
+        )
     if not t.data.flags.writeable:
         raise GraphError(f"{name}: the memory of this Tensor is read-only; work on t.clone()")
     node, key = t.node, index.plain(key)

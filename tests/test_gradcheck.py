@@ -23,7 +23,7 @@ def test_a_right_gradient_passes():
 
 @pytest.mark.parametrize("factor", [1.00001, 0.9, -1.0, 0.0])
 def test_a_gradient_that_is_off_by_a_factor_is_refused(factor):
-    with pytest.raises(GradientError, match="element|direction"):
+    with pytest.raises(GradientError, match=r"element|direction"):
         gradcheck(scaled_rule(factor), leaf(3, 4))
 
 

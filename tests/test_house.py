@@ -170,7 +170,7 @@ def test_the_registry_holds_what_the_issue_of_ops_lists():
     concat stack pad flip roll repeat matmul linear einsum tensordot outer conv2d conv_transpose2d
     max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d batch_norm local_response_norm
     layer_norm group_norm dropout dropout2d log_softmax softmax cross_entropy nll_loss mse_loss
-    l1_loss smooth_l1_loss binary_cross_entropy_with_logits astype""".split()
+    l1_loss smooth_l1_loss binary_cross_entropy_with_logits astype""".split()  # noqa: SIM905
     assert not [name for name in wanted if name not in registry]
     assert callable(minigrad.ops.split) and callable(minigrad.ops.permute)
 

@@ -168,7 +168,7 @@ UFUNC_CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("ufunc", "operands"), UFUNC_CASES, ids=lambda c: getattr(c, "__name__", ""))
+@pytest.mark.parametrize(("ufunc", "operands"), UFUNC_CASES)
 def test_ufuncs_work_on_tensors_and_record(ufunc, operands):
     a, b = np.array([1.5, 2.5]), np.array([0.5, 3.0])
     arrays = (a, b)[:operands]

@@ -37,7 +37,7 @@ class LeNet(nn.Module):
         x = self.s4(F.tanh(self.c3(x)))
         x = F.tanh(self.c5(F.flatten(x, 1)))
         x = F.tanh(self.f6(x))
-        return self.output(x)  # type: ignore[no-any-return]
+        return self.output(x)
 
 
 def lenet(num_classes: int = 10, in_channels: int = 1) -> LeNet:

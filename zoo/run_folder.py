@@ -98,7 +98,8 @@ def sparkline(values: list[float]) -> str:
 def terminal_curves(metrics: list[dict[str, Any]]) -> str:
     """Loss and accuracy as lines of text."""
     rows = []
-    for key, form in (("train_loss", "{:.3f}"), ("test_loss", "{:.3f}"), ("test_accuracy", "{:.1%}")):
+    forms = {"train_loss": "{:.3f}", "test_loss": "{:.3f}", "test_accuracy": "{:.1%}"}
+    for key, form in forms.items():
         values = [m[key] for m in metrics]
         first, last = form.format(values[0]), form.format(values[-1])
         rows.append(f"  {key:14} {first:>7} {sparkline(values)} {last}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from ..errors import GraphError
 
 counter = itertools.count(1)
 state = threading.local()
-hooks = {"tensor": None, "unbroadcast": None, "anomaly": None, "compose": None}
-OPERATORS = "add sub mul div pow matmul".split()
+hooks: dict[str, Any] = {"tensor": None, "unbroadcast": None, "anomaly": None, "compose": None}
+OPERATORS = ["add", "sub", "mul", "div", "pow", "matmul"]
 
 
 def configure(
@@ -35,7 +36,7 @@ def configure(
             rule = operators[name]
             setattr(TensorBase, f"__{python}__", lambda a, b, r=rule: operate(r, a, b))
             setattr(TensorBase, f"__r{python}__", lambda a, b, r=rule: operate(r, b, a))
-        TensorBase.__neg__ = lambda a, r=operators["neg"]: r(a)
+        setattr(TensorBase, "__neg__", lambda a, r=operators["neg"]: r(a))  # noqa: B010  (mypy)
     hooks["tensor"] = tensor or hooks["tensor"]
     hooks["unbroadcast"] = unbroadcast or hooks["unbroadcast"]
 
@@ -248,7 +249,7 @@ def sweep(roots, gradients, inputs=None, retain=False, create_graph=False):
         for node in reversed(nodes):
             if any(p in leads for p in node.parents):
                 leads.add(node)
-    slots = {}
+    slots: dict[Any, Any] = {}
     for node, g in zip(roots, gradients, strict=True):
         slots[node] = slots[node] + g if node in slots else g
     before = set_grad_enabled(create_graph)

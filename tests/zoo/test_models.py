@@ -1,4 +1,4 @@
-"""The zoo's networks against the papers' tables (parameters, MACs, layers) and their own promises."""
+"""The zoo's networks against the papers' tables: parameters, MACs, layers, gradients."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,8 @@ def test_state_dict_keys_are_those_of_the_published_weights():
     keys = set(zoo.get_model("resnet20").state_dict())
     assert {"conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer3.2.bn2.bias",
             "linear.weight", "linear.bias"} <= keys  # fmt: skip
-    assert "layer2.0.shortcut.1.running_mean" in zoo.get_model("resnet20", shortcut="B").state_dict()
+    option_b = zoo.get_model("resnet20", shortcut="B").state_dict()
+    assert "layer2.0.shortcut.1.running_mean" in option_b
 
 
 @pytest.mark.parametrize(("residual", "expected"), [(True, "relu(x)"), (False, "zero")])
@@ -101,7 +102,11 @@ def test_lenet_has_61706_parameters():
 
 @pytest.mark.parametrize(
     ("name", "image", "options"),
-    [("lenet", (1, 28, 28), {}), ("resnet20", (3, 8, 8), {}), ("resnet20", (3, 9, 7), {"shortcut": "B"})],
+    [
+        ("lenet", (1, 28, 28), {}),
+        ("resnet20", (3, 8, 8), {}),
+        ("resnet20", (3, 9, 7), {"shortcut": "B"}),
+    ],
 )
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_every_parameter_gradient_of_a_net_is_the_derivative(name, image, options, training):

@@ -164,7 +164,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), BAD, ids=lambda v: str(v)[:40])
-def test_bad_input_is_one_line_and_an_exit_code(arguments, code, words, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_an_exit_code(
+    arguments, code, words, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     try:
         got = cli.main(arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def list_models(args: Namespace) -> int:
     return 0
 
 
-def options_of(args: Namespace) -> dict[str, str]:
+def options_of(args: Namespace) -> dict[str, Any]:
     """Options of the net that were given."""
     return {} if args.shortcut is None else {"shortcut": args.shortcut}
 
