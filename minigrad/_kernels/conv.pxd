@@ -13,7 +13,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t images, channels
         conv_axis h
         conv_axis w
-        Py_ssize_t group_channels, chunk, chunks, c_mul, c_div, image_block, image_blocks
+        Py_ssize_t group_channels, chunk, chunks, pitch, c_mul, c_div, image_block, image_blocks
         const Py_ssize_t *tap_at
         Py_ssize_t band_size, band_pixels
 
@@ -41,6 +41,19 @@ cdef extern from "conv.h" nogil:
         void *partial
         void *grad_w
 
+    ctypedef struct conv_depthwise_plan:
+        conv_band band "in"
+        conv_output out
+        const void *weights
+        Py_ssize_t passes, w_channel, w_pass
+        const Py_ssize_t *w_tap
+        const void *bias
+        int relu
+        const void *gy
+        Py_ssize_t parts
+        void *partial
+        void *grad_w
+
     ctypedef struct conv_forward_kernels:
         Py_ssize_t (*scratch)(const conv_forward_plan *p) noexcept nogil
         task_kernel *pack
@@ -49,4 +62,11 @@ cdef extern from "conv.h" nogil:
     ctypedef struct conv_grad_w_kernels:
         Py_ssize_t (*scratch)(const conv_grad_w_plan *p) noexcept nogil
         task_kernel *task
+        task_kernel *merge
+
+    ctypedef struct conv_depthwise_kernels:
+        int lanes
+        Py_ssize_t (*scratch)(const conv_depthwise_plan *p) noexcept nogil
+        task_kernel *task
+        task_kernel *grad_w
         task_kernel *merge

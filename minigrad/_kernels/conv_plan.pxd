@@ -1,5 +1,6 @@
 # How a convolution is cut into tasks (see src/kernels/conv_plan.pyx).
-from minigrad._kernels.conv cimport conv_axis, conv_band, conv_forward_plan, conv_grad_w_plan
+from minigrad._kernels.conv cimport (
+    conv_axis, conv_band, conv_depthwise_plan, conv_forward_plan, conv_grad_w_plan)
 
 # A validated convolution: all sizes fit in 64 bits, all outputs exist.
 cdef struct geometry:
@@ -21,3 +22,5 @@ cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
                      conv_forward_plan *p) noexcept nogil
 cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil
+cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil
+cdef Py_ssize_t band_count(const conv_band *b) noexcept nogil

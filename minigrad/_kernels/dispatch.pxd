@@ -1,7 +1,8 @@
 # The table of kernels for a dtype, for every other kernel module (see src/simd/table.h).
 from libc.stdint cimport intptr_t
 
-from minigrad._kernels.conv cimport conv_forward_kernels, conv_grad_w_kernels
+from minigrad._kernels.conv cimport (
+    conv_depthwise_kernels, conv_forward_kernels, conv_grad_w_kernels)
 from minigrad._kernels.gemm cimport gemm_kernels
 
 cdef extern from "table.h" nogil:
@@ -72,6 +73,7 @@ cdef extern from "table.h" nogil:
         const gemm_kernels *gemm
         const conv_forward_kernels *conv_forward
         const conv_grad_w_kernels *conv_grad_w
+        const conv_depthwise_kernels *conv_depthwise
         const loss_kernels *loss
         const lrn_kernels *lrn
         const norm_kernels *norm

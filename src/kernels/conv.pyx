@@ -12,16 +12,21 @@ definition. Results are the same bits for any number of threads.
 
 Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`.
 """
-from minigrad.errors import ArgError, ShapeError
+import numpy as np
+
+from minigrad.errors import ShapeError
 
 cimport numpy as cnp
+from cython.parallel cimport prange
 from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport (
     conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
+from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
 from minigrad._kernels.conv_plan cimport (
     carve, geometry, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, channels_last, floats, plus, sizes, times, zeros
 from minigrad._kernels.tasks cimport run_tasks
@@ -233,7 +238,10 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False):
     if not g.C:
         (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
         return (<object>y).clip(0, None) if relu else y
-    forward(&g, channels_last(image), c_order(weight), bias, relu, y)
+    if g.group_c == 1 and g.groups > 1:
+        depthwise(&g, channels_last(image), c_order(weight), bias, relu, y)
+    else:
+        forward(&g, channels_last(image), c_order(weight), bias, relu, y)
     return y
 
 
@@ -257,7 +265,11 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups):
         gx = empty(4, dims, typenum, True)
     else:
         gx = zeros(4, dims, typenum, True)
-    if g.N and g.C and g.K:
+    if not g.N or not g.C or not g.K:
+        return gx
+    if g.group_c == 1 and g.groups > 1:
+        depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
+    else:
         grad_x(&g, channels_last(grad), c_order(weight), gx)
     return gx
 
@@ -296,5 +308,34 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups):
     if not g.N or not g.C or not g.K:
         return zeros(4, dims, typenum, False)
     gw = empty(4, dims, typenum, False)
-    grad_w(&g, channels_last(grad), channels_last(image), gw)
+    if g.group_c == 1 and g.groups > 1:
+        depthwise_grad_w(&g, channels_last(grad), channels_last(image), gw)
+    else:
+        grad_w(&g, channels_last(grad), channels_last(image), gw)
     return gw
+
+
+def bias_grad(gy):
+    """gb[k] = sum_npq gy[n,k,p,q], summed in double.
+
+    Shapes  gy: (N, K, P, Q); gb: (K,)
+    Raises  ShapeError, DTypeError
+    """
+    cdef ndarray grad = channels_last(floats("bias_grad", "gy", gy, 4, -1))
+    cdef int typenum = cnp.PyArray_TYPE(grad), threads
+    cdef Py_ssize_t K = cnp.PyArray_DIM(grad, 1), item = cnp.PyArray_ITEMSIZE(grad)
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(grad, 0) * cnp.PyArray_DIM(grad, 2)
+    cdef Py_ssize_t parts, part
+    cdef const gemm_kernels *kernels = table_for(typenum).gemm
+    cdef const char *data = <const char *>cnp.PyArray_DATA(grad)
+    cdef ndarray sums
+    rows *= cnp.PyArray_DIM(grad, 3)
+    parts = max(1, min(16, rows * K // 65536))
+    threads = team(10.0 * rows * K)
+    sums = np.empty((parts, K))
+    for part in prange(parts, nogil=True, num_threads=threads, schedule="dynamic", chunksize=1):
+        kernels.column_sums(
+            data + rows * part // parts * K * item, K,
+            rows * (part + 1) // parts - rows * part // parts, K,
+            <double *>cnp.PyArray_DATA(sums) + part * K)
+    return (<object>sums).sum(axis=0).astype(grad.dtype, copy=False)

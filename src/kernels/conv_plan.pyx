@@ -10,6 +10,10 @@ to pay for a panel's way into that cache, few enough to leave 16 tasks for any n
 Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a picture.
 """
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
+cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
+cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in L2
+cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as much of x in L1
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
 
@@ -28,7 +32,7 @@ cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 
 cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
     """R + S + R S + R S chunk offsets; chunk is at most DEPTH / (taps of a phase) + 1 channels."""
-    return (g.R + g.S + 2 * g.R * g.S + DEPTH) * <Py_ssize_t>sizeof(Py_ssize_t)
+    return (g.R + g.S + 2 * g.R * g.S + max(DEPTH, SUMS)) * <Py_ssize_t>sizeof(Py_ssize_t)
 
 
 cdef tables carve(const geometry *g, void *memory) noexcept nogil:
@@ -106,9 +110,10 @@ cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
 
 # --- bands -------------------------------------------------------------------------------------
 
-cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps) noexcept nogil:
+cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
+                             Py_ssize_t depth) noexcept nogil:
     """Channels in a band: few zeros in the last chunk, then whole vectors, then many."""
-    cdef Py_ssize_t most = max(1, DEPTH // taps), c, best, waste, least
+    cdef Py_ssize_t most = max(1, depth // taps), c, best, waste, least
     if channels <= most:
         return channels
     best, least = most, parts(channels, most) * most - channels
@@ -153,8 +158,8 @@ cdef bint inside(const conv_axis *x) noexcept nogil:
     return True
 
 
-cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at) noexcept nogil:
-    """at[(r * taps + s) * chunk + c]: from a pixel's start to its tap (r, s, c)."""
+cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at, Py_ssize_t channels) noexcept nogil:
+    """at[(r * taps + s) * channels + c]: from a pixel's start to its tap (r, s, c)."""
     cdef Py_ssize_t r, s, c, i, j, k = 0
     for r in range(b.h.taps):
         for s in range(b.w.taps):
@@ -163,34 +168,35 @@ cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at) noexcept nogil:
             else:
                 i = b.h.tap[r] - b.h.first if b.h.dense else r * b.h.block
                 j = b.w.tap[s] - b.w.first if b.w.dense else s * b.w.block
-                i = (i * b.w.slots + j) * b.chunk
-            for c in range(b.chunk):
+                i = (i * b.w.slots + j) * b.pitch
+            for c in range(channels):
                 at[k] = i + c
                 k += 1
     b.tap_at = at
 
 
-cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view) noexcept nogil:
-    """Everything about bands once the chunk is chosen."""
+cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view,
+                       Py_ssize_t channels) noexcept nogil:
+    """Everything about bands once the chunk is chosen; tap offsets for `channels` of each pixel."""
     choose_bands(b, pixels)
-    b.band_size = b.image_block * b.h.slots * b.w.slots * b.chunk
+    b.band_size = b.image_block * b.h.slots * b.w.slots * b.pitch
     if (may_view and b.chunk * b.chunks == b.group_channels and b.c_mul == 1 and b.c_div == 1
             and inside(&b.h) and inside(&b.w)):
         b.band_size = 0
-    fill_tap_offsets(b, t.band)
+    fill_tap_offsets(b, t.band, channels)
 
 
-cdef inline Py_ssize_t band_count(const conv_band *b) noexcept nogil:
+cdef Py_ssize_t band_count(const conv_band *b) noexcept nogil:
     return b.image_blocks * b.h.blocks * b.w.blocks
 
 
-cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t least,
+cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
                       double flop) noexcept nogil:
-    """`pixels`, or fewer where that would leave less than TASKS bands."""
-    cdef Py_ssize_t share = b.images * b.h.count * b.w.count // TASKS
+    """`pixels`, or fewer where bands times `others` would be less than TASKS; never below 48."""
+    cdef Py_ssize_t share = b.images * b.h.count * b.w.count // parts(TASKS, others)
     if flop < WORTH_TASKS:
         return pixels
-    return min(pixels, max(share, least))
+    return min(pixels, max(share, 48))
 
 
 # --- the two grids -----------------------------------------------------------------------------
@@ -201,27 +207,53 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     cdef Py_ssize_t taps = b.h.taps * b.w.taps, pixels, wanted
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
-    b.chunk = choose_chunk(b.group_channels, taps)
+    b.chunk = choose_chunk(b.group_channels, taps, DEPTH)
     b.chunks = parts(b.group_channels, b.chunk)
-    pixels = max(96, min(384, 65536 // (b.chunk * item)))
-    finish_bands(b, t, fewer(b, pixels, 48, flop), True)
+    b.pitch = b.chunk
     p.panels = parts(p.group_outputs, nr)
+    pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
+    finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop), True, b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
 
 
+cdef Py_ssize_t odd_lines(Py_ssize_t chunk, int item) noexcept nogil:
+    """`chunk` elements, or the next odd number of 64-byte cache lines.
+
+    A tile of grad_w reads one line of each of its pixels. An even number of lines apart, they would
+    share half of the sets of the first-level cache, and push out the panel of gy.
+    """
+    cdef Py_ssize_t line = 64 // item, lines = parts(chunk, line)
+    return chunk if lines == 1 or chunk % line else (lines | 1) * line
+
+
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil:
     """Taps and arrays are set: choose chunks, bands, blocks of output channels, and parts."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners, panels
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
-    b.chunk = choose_chunk(b.group_channels, taps)
+    b.chunk = choose_chunk(b.group_channels, taps, SUMS)
     b.chunks = parts(b.group_channels, b.chunk)
-    finish_bands(b, t, fewer(b, 192, 48, flop), b.channels * item <= 256)
-    p.out_block = even(parts(p.group_outputs, nr), 8) * nr
+    b.pitch = odd_lines(b.chunk, item)
+    panels = max(4, min(16, SUM_BYTES // (taps * b.chunk * nr * item)))
+    p.out_block = even(parts(p.group_outputs, nr), panels) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
     owners = p.groups * b.chunks * p.out_blocks
+    finish_bands(b, t, fewer(b, SUM_PIXELS, owners, flop), b.channels * item <= 256, b.chunk)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
+
+
+cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil:
+    """Taps and arrays are set: 64 channels and some rows of pixels in a task."""
+    cdef conv_band *b = &p.band
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps
+    cdef double flop = 2.0 * p.passes * b.group_channels * taps
+    flop *= b.images * b.h.count * b.w.count
+    b.chunk = parts(even(b.group_channels, 64), lanes) * lanes
+    b.chunks = parts(b.group_channels, b.chunk)
+    b.pitch = b.chunk
+    finish_bands(b, t, fewer(b, 256, b.chunks, flop), True, 1)
+    p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, b.chunks), band_count(b))

@@ -68,32 +68,32 @@ static void copy_row(const conv_band *b, const real *src, intptr_t j0, intptr_t 
     const conv_axis *w = &b->w;
     const size_t pixel = (size_t)b->chunk * sizeof(real);
     intptr_t q = 0;
-    if (w->dense && valid == b->channels && valid == b->chunk && b->c_div == 1) {
+    if (w->dense && valid == b->channels && valid == b->pitch && b->c_div == 1) {
         const intptr_t start = slot_source(w, j0, 0);
         const intptr_t left = start >= 0 ? 0 : least(-start, used);
         const intptr_t end = least(used, w->size - start); /* may be < left: all zeros */
         memset(out, 0, (size_t)left * pixel);
         if (end > left)
-            memcpy(out + left * b->chunk, src + (start + left) * b->channels,
+            memcpy(out + left * b->pitch, src + (start + left) * b->channels,
                    (size_t)(end - left) * pixel);
         q = end > left ? end : left;
-        memset(out + q * b->chunk, 0, (size_t)(used - q) * pixel);
+        memset(out + q * b->pitch, 0, (size_t)(used - q) * pixel);
         return;
     }
     for (; q < used; q++) {
         const intptr_t at = slot_source(w, j0, q);
         if (at >= 0 && at < w->size)
-            copy_pixel(b, src + at * b->channels, c0, valid, out + q * b->chunk);
+            copy_pixel(b, src + at * b->channels, c0, valid, out + q * b->pitch);
         else
-            memset(out + q * b->chunk, 0, pixel);
+            memset(out + q * b->pitch, 0, pixel);
     }
 }
 
 /* The band of range r: channels c0 .. c0 + chunk of the array (valid of them exist; c_add shifts
- * the source channel), into out (images, h.slots, w.slots, chunk). */
+ * the source channel), into out (images, h.slots, w.slots, pitch). */
 static void copy_band(const conv_band *b, const band_range *r, intptr_t c0, intptr_t valid,
                       intptr_t c_add, real *out) {
-    const intptr_t row = b->w.slots * b->chunk;
+    const intptr_t row = b->w.slots * b->pitch;
     const intptr_t rows = slots_used(&b->h, r->rows), used = slots_used(&b->w, r->cols);
     for (intptr_t n = 0; n < r->images; n++, out += b->h.slots * row) {
         const real *image =
@@ -104,16 +104,16 @@ static void copy_band(const conv_band *b, const band_range *r, intptr_t c0, intp
                 copy_row(b, image + at * b->w.size * b->channels, r->j0, used, c0, valid,
                          out + slot * row);
             else
-                memset(out + slot * row, 0, (size_t)(used * b->chunk) * sizeof(real));
+                memset(out + slot * row, 0, (size_t)(used * b->pitch) * sizeof(real));
         }
     }
 }
 
 /* The operand A of range r, `chunk` channels from c0 on: copied to `room`, or src itself. */
 static const real *band_operand(const conv_band *b, const band_range *r, intptr_t c0,
-                                intptr_t valid, real *room) {
+                                intptr_t valid, intptr_t c_add, real *room) {
     if (b->band_size) {
-        copy_band(b, r, c0, valid, 0, room);
+        copy_band(b, r, c0, valid, c_add, room);
         return room;
     }
     const intptr_t row = r->n0 * b->h.size + r->i0 * b->h.step;
@@ -135,9 +135,9 @@ static intptr_t pixel_offsets(const band_range *r, intptr_t n_step, intptr_t i_s
 /* Offsets of the outputs of a range in the operand A; returns their number. */
 static intptr_t operand_offsets(const conv_band *b, const band_range *r, intptr_t *at) {
     if (b->band_size) {
-        const intptr_t row = b->w.slots * b->chunk;
+        const intptr_t row = b->w.slots * b->pitch;
         return pixel_offsets(r, b->h.slots * row, b->h.slot_step * row,
-                             b->w.slot_step * b->chunk, at);
+                             b->w.slot_step * b->pitch, at);
     }
     const intptr_t row = b->w.size * b->channels;
     return pixel_offsets(r, b->h.size * row, b->h.step * row, b->w.step * b->channels, at);

@@ -18,12 +18,11 @@
 #define NV 2
 #define NR (NV * VL)
 
-/* One tile: where its rows of A and C start, and its panel of B. */
+/* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */
 typedef struct {
-    const real *a[MR];
-    real *c[MR];
-    const real *b, *bias;
-    const intptr_t *col_at;
+    const real *a, *b, *bias;
+    real *c;
+    const intptr_t *row_at, *col_at, *c_at;
     intptr_t depth;
     int flags;
 } tile_args;
@@ -33,12 +32,12 @@ INLINE vreal relu(vreal x) { return vselect(x < vset(0), vset(0), x); }
 
 INLINE void tile(const int mr, const int nv, const tile_args *t) {
     vreal acc[MR][NV];
+    const real *a[MR];
     UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        acc[i][j] = t->flags & BLOCK_ACCUMULATE ? vload(t->c[i] + j * VL)
+        acc[i][j] = t->flags & BLOCK_ACCUMULATE ? vload(t->c + t->c_at[i] + j * VL)
                     : t->bias                   ? vload(t->bias + j * VL)
                                                 : vset(0);
-    const real *a[MR];
-    UNROLL(6) for (int i = 0; i < mr; i++) a[i] = t->a[i];
+    UNROLL(6) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     for (const real *b = t->b; col < end; col++, b += NR) {
         vreal bs[NV];
@@ -52,7 +51,7 @@ INLINE void tile(const int mr, const int nv, const tile_args *t) {
         UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
             acc[i][j] = relu(acc[i][j]);
     UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        vstore(t->c[i] + j * VL, acc[i][j]);
+        vstore(t->c + t->c_at[i] + j * VL, acc[i][j]);
 }
 
 /* The last rows of a block, and narrow panels: one case per tile size. */
@@ -68,32 +67,38 @@ static void small_tile(int mr, int nv, const tile_args *t) {
     case 8: tile(4, 2, t); break;
     case 9: tile(5, 1, t); break;
     case 10: tile(5, 2, t); break;
-    default: tile(6, 1, t);
+    case 11: tile(6, 1, t); break;
+    default: tile(6, 2, t);
     }
-}
-
-static void full_tile(const tile_args *t) { tile(MR, NV, t); }
-
-static void run_tile(int mr, int nv, const tile_args *t) {
-    if (mr == MR && nv == NV)
-        full_tile(t);
-    else
-        small_tile(mr, nv, t);
 }
 
 /* A tile whose columns of C are fewer than its vectors hold, or not side by side. */
-static void loose_tile(int mr, int cols, intptr_t c_step, tile_args *t) {
-    real buffer[MR][NR], *c[MR];
-    memset(buffer, 0, sizeof buffer);
-    for (int i = 0; i < mr; i++) {
-        c[i] = t->c[i];
-        t->c[i] = buffer[i];
-        if (t->flags & BLOCK_ACCUMULATE)
-            for (int j = 0; j < cols; j++) buffer[i][j] = c[i][j * c_step];
-    }
-    run_tile(mr, cols > VL ? NV : 1, t);
+static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
+    static const intptr_t buffer_at[MR] = {0, NR, 2 * NR, 3 * NR, 4 * NR, 5 * NR};
+    real buffer[MR * NR] = {0}, *c = t.c;
+    const intptr_t *c_at = t.c_at;
+    t.c = buffer;
+    t.c_at = buffer_at;
+    if (t.flags & BLOCK_ACCUMULATE)
+        for (int i = 0; i < mr; i++)
+            for (int j = 0; j < cols; j++) buffer[i * NR + j] = c[c_at[i] + j * c_step];
+    small_tile(mr, cols > VL ? NV : 1, &t);
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < cols; j++) c[i][j * c_step] = buffer[i][j];
+        for (int j = 0; j < cols; j++) c[c_at[i] + j * c_step] = buffer[i * NR + j];
+}
+
+/* All rows of C in one panel's columns. */
+static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
+    const int loose = c_step != 1 || cols % VL;
+    if (!loose && cols == NR)
+        for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) tile(MR, NV, &t);
+    for (; m > 0; m -= MR, t.row_at += MR, t.c_at += MR) {
+        const int mr = (int)(m < MR ? m : MR);
+        if (loose)
+            loose_tile(mr, cols, c_step, t);
+        else
+            small_tile(mr, cols / VL, &t);
+    }
 }
 
 /* C (m, n) += A (m, depth) B (depth, n), panel after panel of B, tile after tile of A. */
@@ -103,22 +108,16 @@ static void block(const block_args *p) {
         real bias[NR] = {0};
         if (p->bias)
             for (int q = 0; q < cols; q++) bias[q] = ((const real *)p->bias)[j + q];
-        tile_args t = {.b = (const real *)p->b + j / NR * p->panel_step,
-                       .bias = p->bias ? bias : NULL,
-                       .col_at = p->col_at,
-                       .depth = p->depth,
-                       .flags = p->flags};
-        for (intptr_t i = 0; i < p->m; i += MR) {
-            const int mr = (int)(p->m - i < MR ? p->m - i : MR);
-            for (int r = 0; r < mr; r++) {
-                t.a[r] = (const real *)p->a + p->row_at[i + r];
-                t.c[r] = (real *)p->c + p->c_at[i + r] + j * p->c_step;
-            }
-            if (p->c_step == 1 && cols % VL == 0)
-                run_tile(mr, cols / VL, &t);
-            else
-                loose_tile(mr, cols, p->c_step, &t);
-        }
+        const tile_args t = {.a = p->a,
+                             .b = (const real *)p->b + j / NR * p->panel_step,
+                             .bias = p->bias ? bias : NULL,
+                             .c = (real *)p->c + j * p->c_step,
+                             .row_at = p->row_at,
+                             .col_at = p->col_at,
+                             .c_at = p->c_at,
+                             .depth = p->depth,
+                             .flags = p->flags};
+        panel(p->m, cols, p->c_step, t);
     }
 }
 

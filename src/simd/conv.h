@@ -44,6 +44,7 @@ typedef struct {
     conv_axis h, w;
     intptr_t group_channels;         /* band channels of one group */
     intptr_t chunk, chunks;          /* channels in a band; chunks in a group */
+    intptr_t pitch;                  /* elements from one pixel of a band to the next, >= chunk */
     intptr_t c_mul, c_div;           /* 1 and 1 but for depthwise convolution */
     intptr_t image_block, image_blocks;
     const intptr_t *tap_at;          /* (h.taps * w.taps * chunk,): offsets from a pixel */
@@ -84,7 +85,24 @@ typedef struct {
     void *grad_w;                    /* (K, C/groups, R, S) */
 } conv_grad_w_plan;
 
-/* What a pass needs: bytes of scratch for one thread, and its two grids, run one after the other.
+/* One channel in, `passes` channels out: a band's channels are those of the result, and vectors run
+ * over them.  Forward: y[p][k] = sum_t band[p + t][k] w[k][t], band channel k from x channel k / m.
+ * grad_x adds up m passes; pass i reads gy channel c m + i.  grad_w: gw[k][t] = sum_p band gy. */
+typedef struct {
+    conv_band in;
+    conv_output out;
+    const void *weights;             /* element (channel, pass, tap) by strides and offsets */
+    intptr_t passes, w_channel, w_pass;
+    const intptr_t *w_tap;
+    const void *bias;                /* one value per channel, or NULL */
+    int relu;
+    const void *gy;                  /* grad_w only: (N, h.count, w.count, channels of the band) */
+    intptr_t parts;
+    void *partial;                   /* [chunk][part][tap][chunk] */
+    void *grad_w;                    /* (channels, taps) */
+} conv_depthwise_plan;
+
+/* What a pass needs: bytes of scratch for one thread, and its grids, run one after the other.
  * Forward packs the weights, then computes; grad_w computes, then merges. */
 typedef struct {
     intptr_t (*scratch)(const conv_forward_plan *p);
@@ -95,5 +113,12 @@ typedef struct {
     intptr_t (*scratch)(const conv_grad_w_plan *p);
     task_kernel *task, *merge;       /* merge's grid: groups x chunks x out_blocks; task's: x parts */
 } conv_grad_w_kernels;
+
+typedef struct {
+    int lanes;                       /* chunk is a multiple of this */
+    intptr_t (*scratch)(const conv_depthwise_plan *p);
+    task_kernel *task;               /* chunks x bands */
+    task_kernel *grad_w, *merge;     /* chunks x parts; chunks */
+} conv_depthwise_kernels;
 
 #endif

@@ -74,7 +74,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     for (intptr_t chunk = 0; chunk < p->in.chunks; chunk++) {
         const intptr_t c0 = chunk * p->in.chunk;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
-                              least(p->in.chunk, p->in.group_channels - c0), scratch);
+                              least(p->in.chunk, p->in.group_channels - c0), 0, scratch);
         args.b = (const real *)p->packed +
                  ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
         args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |

@@ -34,8 +34,8 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + k0;
     if (K == NR && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
-    for (intptr_t j = 0; j < n; j += NR)
-        for (intptr_t q = 0; q < pixels; q++)
+    for (intptr_t q = 0; q < pixels; q++)
+        for (intptr_t j = 0; j < n; j += NR)
             pack_row(gy + at[q] + j, 1, n - j, room + (j * pixels + q * NR));
     return room;
 }
@@ -66,7 +66,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         args.depth = operand_offsets(&p->in, &r, pixel_at);
         args.panel_step = args.depth * NR;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
-                              least(p->in.chunk, p->in.group_channels - c0), x_room);
+                              least(p->in.chunk, p->in.group_channels - c0), 0, x_room);
         args.b = gy_panels(p, &r, group * p->group_outputs + k0, n, args.depth, gy_at, gy_room);
         block(&args);
         args.flags = BLOCK_ACCUMULATE;

@@ -6,6 +6,7 @@
 #define TEXT(x) TEXT2(x)
 
 extern const calibrate_kernels NAME(calibrate_kernels);
+extern const conv_depthwise_kernels NAME(conv_depthwise_kernels);
 extern const conv_forward_kernels NAME(conv_forward_kernels);
 extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
@@ -21,6 +22,7 @@ const kernel_table NAME(kernel_table) = {
     .isa = TEXT(ISA),
     .lanes = VL,
     .calibrate = &NAME(calibrate_kernels),
+    .conv_depthwise = &NAME(conv_depthwise_kernels),
     .conv_forward = &NAME(conv_forward_kernels),
     .conv_grad_w = &NAME(conv_grad_w_kernels),
     .elementwise = &NAME(elementwise_kernels),

@@ -25,6 +25,7 @@ typedef struct {
     const gemm_kernels *gemm;
     const conv_forward_kernels *conv_forward;
     const conv_grad_w_kernels *conv_grad_w;
+    const conv_depthwise_kernels *conv_depthwise;
     const loss_kernels *loss;
     const lrn_kernels *lrn;
     const norm_kernels *norm;
