@@ -29,7 +29,7 @@ cdef extern from "pooling.h" nogil:
     ctypedef struct span:
         intptr_t lo, hi
     ctypedef struct hit:
-        intptr_t out, tap
+        intptr_t at, tap
     ctypedef struct max_pool_args:
         intptr_t n, c, h, w, p, q, s, row_stride, col_stride, top, left, row_dilation, col_dilation
         const span *row_taps
@@ -51,6 +51,8 @@ cdef extern from "pooling.h" nogil:
         const span *col_outs
         const double *row_size
         const double *col_size
+        const double *row_common
+        const double *col_common
         const void *x
         void *y
 
@@ -95,8 +97,9 @@ cdef void tap_spans(Axis a, span *out) noexcept:
         out[p].hi = max(lo, min(hi, a.taps))
 
 
-cdef void tap_hits(Axis a, const span *taps, span *spans, hit *hits) noexcept:
-    """For every pixel: the (output, tap) pairs that are this pixel, by outputs."""
+cdef void tap_hits(Axis a, const span *taps, span *spans, hit *hits, intptr_t step,
+                   intptr_t tap_step) noexcept:
+    """For every pixel: the (output, tap) pairs that are this pixel, by outputs, scaled."""
     cdef intptr_t p, r, i, at = 0, count
     for i in range(a.length):
         spans[i].lo = spans[i].hi = 0
@@ -110,8 +113,8 @@ cdef void tap_hits(Axis a, const span *taps, span *spans, hit *hits) noexcept:
     for p in range(a.outputs):
         for r in range(taps[p].lo, taps[p].hi):
             i = p * a.stride - a.before + r * a.dilation
-            hits[spans[i].hi].out = p
-            hits[spans[i].hi].tap = r
+            hits[spans[i].hi].at = p * step
+            hits[spans[i].hi].tap = r * tap_step
             spans[i].hi += 1
 
 
@@ -146,8 +149,8 @@ cdef Tables gradient_tables(max_pool_args *a, Axis rows, Axis cols):
     cdef span *row = <span *>made.memory
     cdef span *col = row + a.h
     cdef hit *row_hit = <hit *>(col + a.w)
-    tap_hits(rows, a.row_taps, row, row_hit)
-    tap_hits(cols, a.col_taps, col, row_hit + row_hits)
+    tap_hits(rows, a.row_taps, row, row_hit, a.q * a.c, a.s)
+    tap_hits(cols, a.col_taps, col, row_hit + row_hits, a.c, 1)
     a.row_hits, a.col_hits, a.row_hit, a.col_hit = row, col, row_hit, row_hit + row_hits
     return made
 
@@ -285,13 +288,15 @@ cdef class Boxes:
         scratch_free(self.memory)
 
     cdef int allocate(self, intptr_t h, intptr_t w, intptr_t p, intptr_t q) except -1:
-        self.memory = scratch((p + q + h + w) * sizeof(span) + (p + q) * sizeof(double))
+        self.memory = scratch((p + q + h + w) * (sizeof(span) + sizeof(double)))
         cdef span *spans = <span *>self.memory
         self.a.h, self.a.w, self.a.p, self.a.q = h, w, p, q
         self.a.rows, self.a.cols = spans, spans + p
         self.a.row_outs, self.a.col_outs = spans + p + q, spans + p + q + h
         self.a.row_size = <double *>(spans + p + q + h + w)
         self.a.col_size = self.a.row_size + p
+        self.a.row_common = self.a.col_size + q
+        self.a.col_common = self.a.row_common + h
         return 0
 
     cdef object run(self, str op, object x, object shape, bint gradient):
@@ -310,16 +315,27 @@ cdef class Boxes:
         return y
 
 
-cdef void cover(const span *boxes, intptr_t outputs, span *outs, intptr_t length) noexcept:
-    """For every pixel: the outputs whose box holds it; boxes move forward, so they are a span."""
+cdef void cover(const span *boxes, const double *size, intptr_t outputs, span *outs,
+                double *common, intptr_t length) noexcept:
+    """For every pixel: the outputs whose box holds it (boxes move forward, so they are a span), and
+    their size if it is the same for all, else 0."""
     cdef intptr_t i, p
     for i in range(length):
         outs[i].lo = outs[i].hi = 0
+        common[i] = 1
     for p in range(outputs):
         for i in range(boxes[p].lo, boxes[p].hi):
             if outs[i].hi == 0:
                 outs[i].lo = p
+                common[i] = size[p]
+            elif common[i] != size[p]:
+                common[i] = 0
             outs[i].hi = p + 1
+
+
+cdef void cover_both(mean_pool_args *a) noexcept:
+    cover(a.rows, a.row_size, a.p, <span *>a.row_outs, <double *>a.row_common, a.h)
+    cover(a.cols, a.col_size, a.q, <span *>a.col_outs, <double *>a.col_common, a.w)
 
 
 cdef void window_boxes(Axis a, span *boxes, double *size, bint include_pad) noexcept:
@@ -360,8 +376,7 @@ cdef Boxes windows(str op, shape, output, kernel, stride, padding, bint include_
             (<double *>b.a.row_size)[i] = divisor
         for i in range(cols.outputs):
             (<double *>b.a.col_size)[i] = 1
-    cover(b.a.rows, b.a.p, <span *>b.a.row_outs, b.a.h)
-    cover(b.a.cols, b.a.q, <span *>b.a.col_outs, b.a.w)
+    cover_both(&b.a)
     return b
 
 
@@ -374,8 +389,7 @@ cdef Boxes bins(str op, shape, output):
     b.allocate(shape[2], shape[3], output[0], output[1])
     adaptive_boxes(b.a.h, b.a.p, <span *>b.a.rows, <double *>b.a.row_size)
     adaptive_boxes(b.a.w, b.a.q, <span *>b.a.cols, <double *>b.a.col_size)
-    cover(b.a.rows, b.a.p, <span *>b.a.row_outs, b.a.h)
-    cover(b.a.cols, b.a.q, <span *>b.a.col_outs, b.a.w)
+    cover_both(&b.a)
     return b
 
 

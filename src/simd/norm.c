@@ -152,19 +152,27 @@ INLINE void apply_lanes(const norm_args *a, const real *columns, intptr_t at, in
     store_lanes((real *)a->y + at, n, a->relu ? relu_lanes(v.z) : v.z);
 }
 
+/* Rows first..last-1, which share one set of columns. */
+INLINE void apply_rows(const norm_args *a, const real *columns, intptr_t first, intptr_t last) {
+    for (intptr_t row = first; row < last; row++) {
+        const intptr_t at = row * a->channels;
+        if (a->channels < VL)
+            apply_lanes(a, columns, at, 0, a->channels);
+        else
+            for (intptr_t c = 0; c < a->channels; c = next_lane(c, a->channels))
+                apply_lanes(a, columns, at + c, c, VL);
+    }
+}
+
 static void apply(const void *args, intptr_t first, intptr_t last) {
     const norm_args *a = (const norm_args *)args;
     const unsigned mode = fp_enter();
-    const intptr_t channels = a->channels;
-    for (intptr_t row = first; row < last; row++) {
-        const real *columns = (const real *)a->columns +
-                              row / a->sample_rows * NORM_COLUMNS * channels;
-        const intptr_t at = row * channels;
-        if (channels < VL)
-            apply_lanes(a, columns, at, 0, channels);
-        else
-            for (intptr_t c = 0; c < channels; c = next_lane(c, channels))
-                apply_lanes(a, columns, at + c, c, VL);
+    for (intptr_t row = first; row < last;) {
+        const intptr_t set = row / a->sample_rows, next = (set + 1) * a->sample_rows;
+        const real *columns = (const real *)a->columns + set * NORM_COLUMNS * a->channels;
+        const intptr_t end = next < last ? next : last;
+        apply_rows(a, columns, row, end);
+        row = end;
     }
     fp_leave(mode);
 }
@@ -260,20 +268,27 @@ INLINE void gradient_lanes(const norm_args *a, const real *columns, intptr_t at,
     store_lanes((real *)a->y + at, n, gx);
 }
 
+INLINE void gradient_rows(const norm_args *a, const real *columns, intptr_t first, intptr_t last) {
+    for (intptr_t row = first; row < last; row++) {
+        const intptr_t at = row * a->channels;
+        if (a->channels < VL)
+            gradient_lanes(a, columns, at, 0, a->channels);
+        else
+            for (intptr_t c = 0; c < a->channels; c = next_lane(c, a->channels))
+                gradient_lanes(a, columns, at + c, c, VL);
+    }
+}
+
 static void gradient_apply(const void *args, intptr_t first, intptr_t last) {
     norm_args a = *(const norm_args *)args;
     const unsigned mode = fp_enter();
-    const intptr_t channels = a.channels;
     if (a.g) a.residual = 0;                 /* the mask is in g already */
-    for (intptr_t row = first; row < last; row++) {
-        const real *columns = (const real *)a.columns +
-                              row / a.sample_rows * NORM_COLUMNS * channels;
-        const intptr_t at = row * channels;
-        if (channels < VL)
-            gradient_lanes(&a, columns, at, 0, channels);
-        else
-            for (intptr_t c = 0; c < channels; c = next_lane(c, channels))
-                gradient_lanes(&a, columns, at + c, c, VL);
+    for (intptr_t row = first; row < last;) {
+        const intptr_t set = row / a.sample_rows, next = (set + 1) * a.sample_rows;
+        const real *columns = (const real *)a.columns + set * NORM_COLUMNS * a.channels;
+        const intptr_t end = next < last ? next : last;
+        gradient_rows(&a, columns, row, end);
+        row = end;
     }
     fp_leave(mode);
 }

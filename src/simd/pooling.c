@@ -72,23 +72,47 @@ INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
                             (v->cols.hi - 1) * a->col_dilation) * a->c;
 }
 
-/* n channels from c of one window: NaN wins, then the greater, then the earlier. */
-INLINE void max_window(const max_pool_args *a, const window *v, intptr_t c, intptr_t n,
+/* nv vectors of n lanes from channel c of one window: NaN wins, then the greater, then the earlier. */
+INLINE void max_window(const max_pool_args *a, const int nv, const window *v, intptr_t c, intptr_t n,
                        intptr_t out) {
-    const real *x = (const real *)a->x;
+    const real *x = (const real *)a->x + v->start + c;
     const intptr_t row_step = a->row_dilation * a->w * a->c, col_step = a->col_dilation * a->c;
     const int empty = v->rows.hi == v->rows.lo;
-    vreal best = vset(-(real)INFINITY);
-    vreal tap = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+    const vreal start = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+    vreal best[4], tap[4];
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        best[i] = vset(-(real)INFINITY);
+        tap[i] = start;
+    }
     for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
         for (intptr_t s = v->cols.lo; s < v->cols.hi; s++) {
-            const vreal t = load_lanes(x + v->start + r * row_step + s * col_step + c, n);
-            const vmask wins = NOT_LE(t, best) & (best == best);
-            best = vselect(wins, t, best);
-            tap = vselect(wins, vset((real)(r * a->s + s)), tap);
+            const real *from = x + r * row_step + s * col_step;
+            const vreal index = vset((real)(r * a->s + s));
+            UNROLL(4) for (int i = 0; i < nv; i++) {
+                const vreal t = load_lanes(from + i * VL, n);
+                const vmask wins = NOT_LE(t, best[i]) & (best[i] == best[i]);
+                best[i] = vselect(wins, t, best[i]);
+                tap[i] = vselect(wins, index, tap[i]);
+            }
         }
-    store_lanes((real *)a->y + out + c, n, best);
-    store_taps(a, out + c, n, tap);
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        store_lanes((real *)a->y + out + c + i * VL, n, best[i]);
+        store_taps(a, out + c + i * VL, n, tap[i]);
+    }
+}
+
+/* VL channels or more of one window, four vectors at a time */
+INLINE void max_windows(const max_pool_args *a, const window *v, intptr_t out) {
+    intptr_t c = 0;
+    for (; c + 4 * VL <= a->c; c += 4 * VL) max_window(a, 4, v, c, VL, out);
+    if (c + 2 * VL <= a->c) {
+        max_window(a, 2, v, c, VL, out);
+        c += 2 * VL;
+    }
+    for (; c < a->c; c += VL) {
+        if (c + VL > a->c) c = a->c - VL;
+        max_window(a, 1, v, c, VL, out);
+    }
 }
 
 static void max_forward(const void *args, intptr_t first, intptr_t last) {
@@ -100,11 +124,11 @@ static void max_forward(const void *args, intptr_t first, intptr_t last) {
         for (intptr_t q = 0; q < a->q; q++, out += a->c) {
             const window v = window_of(a, row / a->p, row % a->p, q);
             if (a->c >= VL)
-                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c)) max_window(a, &v, c, VL, out);
+                max_windows(a, &v, out);
             else if (out + VL <= end && window_end(a, &v) <= x_end)
-                max_window(a, &v, 0, VL, out);
+                max_window(a, 1, &v, 0, VL, out);
             else
-                max_window(a, &v, 0, a->c, out);
+                max_window(a, 1, &v, 0, a->c, out);
         }
     fp_leave(mode);
 }
@@ -143,41 +167,57 @@ static void max_gather(const void *args, intptr_t first, intptr_t last) {
     fp_leave(mode);
 }
 
-/* n channels from c of the gradient of one pixel: the sum of gy over the outputs that chose it. */
-INLINE void max_pixel(const max_pool_args *a, intptr_t image, span rows, span cols, intptr_t c,
-                      intptr_t n, intptr_t pixel) {
+/* nv vectors of n lanes of one pixel's gradient: the sum of gy over the outputs that chose it.
+ * `from`: the image's first output, at the first of these channels. */
+INLINE void max_pixel(const max_pool_args *a, const int nv, span rows, span cols, intptr_t from,
+                      intptr_t n, real *gx) {
     const real *gy = (const real *)a->x;
-    vreal sum = vset(0);
-    for (intptr_t i = rows.lo; i < rows.hi; i++) {
-        const intptr_t row = (image * a->p + a->row_hit[i].out) * a->q;
+    vreal sum[4];
+    UNROLL(4) for (int v = 0; v < nv; v++) sum[v] = vset(0);
+    for (intptr_t i = rows.lo; i < rows.hi; i++)
         for (intptr_t j = cols.lo; j < cols.hi; j++) {
-            const intptr_t at = (row + a->col_hit[j].out) * a->c + c;
-            const ireal tap = (ireal)(a->row_hit[i].tap * a->s + a->col_hit[j].tap);
-            sum += vselect(load_taps(a, at, n) == tap, load_lanes(gy + at, n), vset(0));
+            const intptr_t at = from + a->row_hit[i].at + a->col_hit[j].at;
+            const ireal tap = (ireal)(a->row_hit[i].tap + a->col_hit[j].tap);
+            UNROLL(4) for (int v = 0; v < nv; v++) {
+                const vmask mine = load_taps(a, at + v * VL, n) == tap;
+                sum[v] += vselect(mine, load_lanes(gy + at + v * VL, n), vset(0));
+            }
         }
+    UNROLL(4) for (int v = 0; v < nv; v++) store_lanes(gx + v * VL, n, sum[v]);
+}
+
+/* VL channels or more of one pixel, four vectors at a time */
+INLINE void max_channels(const max_pool_args *a, span rows, span cols, intptr_t from, real *gx) {
+    intptr_t c = 0;
+    for (; c + 4 * VL <= a->c; c += 4 * VL) max_pixel(a, 4, rows, cols, from + c, VL, gx + c);
+    if (c + 2 * VL <= a->c) {
+        max_pixel(a, 2, rows, cols, from + c, VL, gx + c);
+        c += 2 * VL;
     }
-    store_lanes((real *)a->y + pixel + c, n, sum);
+    for (; c < a->c; c += VL) {
+        if (c + VL > a->c) c = a->c - VL;
+        max_pixel(a, 1, rows, cols, from + c, VL, gx + c);
+    }
 }
 
 static void max_gradient(const void *args, intptr_t first, intptr_t last) {
     const max_pool_args *a = (const max_pool_args *)args;
     const unsigned mode = fp_enter();
-    const intptr_t end = last * a->w * a->c, gy_end = a->n * a->p * a->q * a->c;
-    intptr_t pixel = first * a->w * a->c;
+    real *gx = (real *)a->y + first * a->w * a->c, *end = (real *)a->y + last * a->w * a->c;
+    const intptr_t outputs = a->p * a->q * a->c;
     for (intptr_t row = first; row < last; row++) {
-        const intptr_t image = row / a->h;
+        const intptr_t image = row / a->h, from = image * outputs;
         const span rows = a->row_hits[row % a->h];
         /* a vector that starts in this image's last output may reach past the array's end */
-        const int inside = (image + 1) * a->p * a->q * a->c + VL <= gy_end;
-        for (intptr_t w = 0; w < a->w; w++, pixel += a->c) {
+        const int inside = from + outputs + VL <= a->n * outputs;
+        for (intptr_t w = 0; w < a->w; w++, gx += a->c) {
             const span cols = a->col_hits[w];
             if (a->c >= VL)
-                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c))
-                    max_pixel(a, image, rows, cols, c, VL, pixel);
-            else if (pixel + VL <= end && inside)
-                max_pixel(a, image, rows, cols, 0, VL, pixel);
+                max_channels(a, rows, cols, from, gx);
+            else if (inside && gx + VL <= end)
+                max_pixel(a, 1, rows, cols, from, VL, gx);
             else
-                max_pixel(a, image, rows, cols, 0, a->c, pixel);
+                max_pixel(a, 1, rows, cols, from, a->c, gx);
         }
     }
     fp_leave(mode);
@@ -224,7 +264,7 @@ static void mean_forward(const void *args, intptr_t first, intptr_t last) {
             }
             for (; c + 4 * VL <= a->c; c += 4 * VL)
                 mean_box(a, 4, x + c, rows, cols, VL, divisor, y + out + c);
-            for (; c < a->c; c = next_lane(c, a->c)) {
+            for (; c < a->c; c += VL) {
                 if (c + VL > a->c) c = a->c - VL;
                 mean_box(a, 1, x + c, rows, cols, VL, divisor, y + out + c);
             }
@@ -233,38 +273,55 @@ static void mean_forward(const void *args, intptr_t first, intptr_t last) {
     fp_leave(mode);
 }
 
-/* n channels from c of the gradient of one pixel: gy over its divisor, from every window. */
-INLINE void mean_pixel(const mean_pool_args *a, const real *gy, span rows, span cols, intptr_t n,
-                       real *gx) {
-    vreal sum = vset(0);
+/* nv vectors of n lanes of one pixel's gradient: gy over its divisor, from every window that covers
+ * it.  `divisor` is that of all these windows, or 0 when they differ. */
+INLINE void mean_pixel(const mean_pool_args *a, const int nv, const real *gy, span rows, span cols,
+                       real divisor, intptr_t n, real *gx) {
+    vreal sum[4];
+    UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
     for (intptr_t p = rows.lo; p < rows.hi; p++)
         for (intptr_t q = cols.lo; q < cols.hi; q++) {
-            const real divisor = (real)(a->row_size[p] * a->col_size[q]);
-            sum += load_lanes(gy + (p * a->q + q) * a->c, n) / vset(divisor);
+            const real *from = gy + (p * a->q + q) * a->c;
+            const vreal own = vset((real)(a->row_size[p] * a->col_size[q]));
+            UNROLL(4) for (int i = 0; i < nv; i++) {
+                const vreal g = load_lanes(from + i * VL, n);
+                sum[i] += divisor != 0 ? g : g / own;
+            }
         }
-    store_lanes(gx, n, sum);
+    UNROLL(4) for (int i = 0; i < nv; i++)
+        store_lanes(gx + i * VL, n, divisor != 0 ? sum[i] / vset(divisor) : sum[i]);
 }
 
 static void mean_gradient(const void *args, intptr_t first, intptr_t last) {
     const mean_pool_args *a = (const mean_pool_args *)args;
     const unsigned mode = fp_enter();
-    const intptr_t end = last * a->w * a->c, image_size = a->p * a->q * a->c;
-    real *gx = (real *)a->y;
-    intptr_t pixel = first * a->w * a->c;
+    const intptr_t outputs = a->p * a->q * a->c;
+    real *gx = (real *)a->y + first * a->w * a->c, *end = (real *)a->y + last * a->w * a->c;
     for (intptr_t row = first; row < last; row++) {
-        const intptr_t image = row / a->h;
-        const real *gy = (const real *)a->x + image * image_size;
-        const span rows = a->row_outs[row % a->h];
-        const int inside = image + 1 < a->n && image_size >= VL;
-        for (intptr_t w = 0; w < a->w; w++, pixel += a->c) {
-            const span cols = a->col_outs[w];
-            if (a->c >= VL)
-                for (intptr_t c = 0; c < a->c; c = next_lane(c, a->c))
-                    mean_pixel(a, gy + c, rows, cols, VL, gx + pixel + c);
-            else if (pixel + VL <= end && inside)
-                mean_pixel(a, gy, rows, cols, VL, gx + pixel);
-            else
-                mean_pixel(a, gy, rows, cols, a->c, gx + pixel);
+        const intptr_t image = row / a->h, h = row % a->h;
+        const real *gy = (const real *)a->x + image * outputs;
+        const int inside = image + 1 < a->n && outputs >= VL;
+        for (intptr_t w = 0; w < a->w; w++, gx += a->c) {
+            const span rows = a->row_outs[h], cols = a->col_outs[w];
+            const real divisor = (real)(a->row_common[h] * a->col_common[w]);
+            intptr_t c = 0;
+            if (a->c < VL) {
+                if (inside && gx + VL <= end)
+                    mean_pixel(a, 1, gy, rows, cols, divisor, VL, gx);
+                else
+                    mean_pixel(a, 1, gy, rows, cols, divisor, a->c, gx);
+                continue;
+            }
+            for (; c + 4 * VL <= a->c; c += 4 * VL)
+                mean_pixel(a, 4, gy + c, rows, cols, divisor, VL, gx + c);
+            if (c + 2 * VL <= a->c) {
+                mean_pixel(a, 2, gy + c, rows, cols, divisor, VL, gx + c);
+                c += 2 * VL;
+            }
+            for (; c < a->c; c += VL) {
+                if (c + VL > a->c) c = a->c - VL;
+                mean_pixel(a, 1, gy + c, rows, cols, divisor, VL, gx + c);
+            }
         }
     }
     fp_leave(mode);

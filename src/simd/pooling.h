@@ -5,13 +5,12 @@
  *
  *     forward    span of an output position: for a maximum the taps that lie inside the image,
  *                for a mean the pixels; empty where the window misses the image
- *     gradient   for a maximum the list of (output, tap) that reach a pixel, for a mean the span of
- *                outputs that cover it
+ *     gradient   for a maximum the list of (output, tap) that reach a row or column, for a mean the
+ *                span of outputs that cover it
  *
- * Every function fills whole rows: rows first..last-1 of the N*P output rows (forward, gather) or
- * of the N*H image rows (gradient).  A gradient is gathered, pixel by pixel, in the order of the
- * outputs: no two tasks write one element, nothing is cleared before, results never depend on the
- * cut.  Images are (N, H, W, C) in memory.
+ * Rows are the N*P output rows (forward, gather) or the N*H image rows (gradients).  A gradient is
+ * gathered pixel by pixel, in the order of the outputs: no two rows share an element, nothing is
+ * cleared before, and results never depend on how rows are cut.  Images are (N, H, W, C) in memory.
  */
 #ifndef MINIGRAD_POOLING_H
 #define MINIGRAD_POOLING_H
@@ -24,8 +23,10 @@ typedef struct {
     intptr_t lo, hi;                         /* lo <= i < hi */
 } span;
 
+/* An output row (column) and its tap that is this image row (column), ready to be added:
+ * element p Q C and tap r S for rows, q C and s for columns. */
 typedef struct {
-    intptr_t out, tap;                       /* an output position, and its tap that is this pixel */
+    intptr_t at, tap;
 } hit;
 
 typedef struct {
@@ -35,7 +36,7 @@ typedef struct {
     intptr_t top, left;
     intptr_t row_dilation, col_dilation;
     const span *row_taps, *col_taps;         /* P and Q spans of taps */
-    const span *row_hits, *col_hits;         /* H and W spans of hits */
+    const span *row_hits, *col_hits;         /* gradient: H and W spans of hits */
     const hit *row_hit, *col_hit;
     int wide;                                /* argmax holds int32, not bytes */
     const void *x;                           /* x, gy, or the v that is gathered */
@@ -48,6 +49,7 @@ typedef struct {
     const span *rows, *cols;                 /* P and Q spans of pixels */
     const span *row_outs, *col_outs;         /* H and W spans of outputs */
     const double *row_size, *col_size;       /* P and Q factors of the divisor */
+    const double *row_common, *col_common;   /* H and W: the factor of all that cover it, or 0 */
     const void *x;
     void *y;
 } mean_pool_args;

@@ -55,6 +55,9 @@ typedef int32_t ireal;
 
 #if defined(__GNUC__) && (defined(__AVX2__) || defined(__SSE2__) || defined(__ARM_NEON))
 #define HAVE_VECTORS 1
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 typedef real vreal __attribute__((vector_size(VBYTES)));
 typedef real vreal_u __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
 typedef ireal vmask __attribute__((vector_size(VBYTES)));
@@ -63,9 +66,20 @@ typedef ireal vmask __attribute__((vector_size(VBYTES)));
 INLINE vreal vload(const real *p) { return *(const vreal_u *)p; }
 INLINE void vstore(real *p, vreal v) { *(vreal_u *)p = v; }
 INLINE vreal vset(real s) { return s - (vreal){0}; }    /* folds to a broadcast */
-INLINE vreal vselect(vmask m, vreal a, vreal b) {       /* m ? a : b, lane by lane */
+/* m ? a : b, lane by lane; m comes from comparisons */
+#if defined(__AVX2__) && !defined(__AVX512F__) && defined(REAL64)
+INLINE vreal vselect(vmask m, vreal a, vreal b) {
+    return (vreal)_mm256_blendv_pd((__m256d)b, (__m256d)a, (__m256d)m);
+}
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+INLINE vreal vselect(vmask m, vreal a, vreal b) {
+    return (vreal)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m);
+}
+#else
+INLINE vreal vselect(vmask m, vreal a, vreal b) {
     return (vreal)((m & (vmask)a) | (~m & (vmask)b));
 }
+#endif
 #else
 #define HAVE_VECTORS 0
 typedef real vreal;
@@ -85,9 +99,6 @@ INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
 
 /* The bytes of max-pooling's indices <-> lanes: a compiler left alone moves them one at a time.
  * `byte_lanes` gives masks' integers, to be compared; `store_bytes` takes whole numbers 0..255. */
-#if HAVE_VECTORS && (defined(__AVX512F__) || defined(__AVX2__))
-#include <immintrin.h>
-#endif
 #if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)
 INLINE vmask byte_lanes(const uint8_t *p) {
     return (vmask)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p));
