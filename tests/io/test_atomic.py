@@ -88,6 +88,19 @@ def test_failing_call_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, ca
     assert path.read_bytes() == b"old" and content(tmp_path) == ["a"]
 
 
+def test_file_and_then_its_folder_are_forced_to_the_disk(tmp_path, monkeypatch):
+    forced, fsync = [], os.fsync
+
+    def watched(descriptor):
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        forced.append(("folder" if folder else "file", (tmp_path / "a").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(atomic.os, "fsync", watched)
+    minigrad.io.atomic_write(tmp_path / "a", [b"new"])
+    assert forced == [("file", False), ("folder", True)]
+
+
 def test_interrupt_while_writing_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")

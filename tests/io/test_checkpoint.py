@@ -139,6 +139,13 @@ def test_equal_states_make_equal_files(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_order_of_the_tensors_does_not_matter(tmp_path):
+    tensors = {"x": np.ones(3), "y": np.zeros(2)}
+    minigrad.io.save(tmp_path / "a", tensors)
+    minigrad.io.save(tmp_path / "b", dict(reversed(tensors.items())))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_other_readers_of_safetensors_read_our_files(sample):
     assert safetensors.numpy.load(sample)["conv.weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
 

@@ -67,6 +67,12 @@ def test_any_tree_comes_back_exactly(tmp_path_factory, tree):
     assert equal(minigrad.io.load_tree(path), tree)
 
 
+def test_keys_that_look_like_marks_come_back(tmp_path):
+    tree = {"$array": "x", "a": [{"$tuple": 1}, {"$": {}}], "b": {}, "c": {1: {"$items": []}}}
+    minigrad.io.save_tree(tmp_path / "a", tree)
+    assert minigrad.io.load_tree(tmp_path / "a") == tree
+
+
 def test_special_numbers_come_back_exactly(tmp_path):
     tree = [math.inf, -math.inf, math.nan, 1e-323, -0.0, 2**200, np.float32(0.1), np.int8(-3)]
     minigrad.io.save_tree(tmp_path / "a", tree)

@@ -25,7 +25,11 @@ NONE = "none"
 CASES = {
     "cross entropy": (nn.CrossEntropyLoss(), (X, Y), -(LOG(5 / 8) + LOG(3 / 10)) / 2),
     "cross entropy sum": (nn.CrossEntropyLoss(reduction="sum"), (X, Y), -LOG(5 / 8) - LOG(3 / 10)),
-    "cross entropy none": (nn.CrossEntropyLoss(reduction=NONE), (X, Y), [-LOG(5 / 8), -LOG(3 / 10)]),
+    "cross entropy none": (
+        nn.CrossEntropyLoss(reduction=NONE),
+        (X, Y),
+        [-LOG(5 / 8), -LOG(3 / 10)],
+    ),
     "cross entropy weight": (
         nn.CrossEntropyLoss(tensor(1.0, 2.0, 6.0)),
         (X, Y),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minigrad import nn
-from minigrad.errors import ArgError, CheckpointError
+from minigrad.errors import ArgError, CheckpointError, GraphError
 from minigrad.ops.random import default_generator
 from minigrad.tensor import Tensor
 
@@ -238,6 +238,14 @@ def test_not_strict_returns_what_did_not_match_but_minds_shapes():
     assert block.scale.item() == 5.0
     with pytest.raises(CheckpointError, match="scale: has shape"):
         block.load_state_dict({"scale": np.ones(2)}, strict=False)
+
+
+def test_loading_over_a_kept_value_is_noticed_by_the_tape():
+    layer = nn.Linear(2, 2)
+    loss = layer(Tensor(np.ones((1, 2), np.float32)).requires_grad_()).sum()
+    layer.load_state_dict(nn.Linear(2, 2).state_dict())
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
 
 
 def test_memory_that_cannot_be_written_is_found_before_anything_is():

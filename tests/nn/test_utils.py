@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.errors import ArgError, DTypeError, GraphError, ShapeError
 from minigrad.nn import Parameter, utils
 from minigrad.tensor import Tensor
 
@@ -69,6 +69,17 @@ def test_norm_that_is_not_finite_is_returned_or_refused():
         assert utils.clip_grad_norm_(params, 1.0) == math.inf
     assert math.isnan(params[0].grad.tolist()[0])
     assert utils.clip_grad_norm_([Parameter([1.0])], 1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    "clip", [lambda p: utils.clip_grad_norm_(p, 1.0), lambda p: utils.clip_grad_value_(p, 1.0)]
+)
+def test_clipping_a_kept_gradient_is_noticed_by_the_tape(clip):
+    (p,) = graded([3.0])
+    loss = (Parameter(np.ones(1)) * p.grad).sum()
+    clip(p)
+    with pytest.raises(GraphError, match="changed in place"):
+        loss.backward()
 
 
 def test_clip_by_value_bounds_each_element():

@@ -374,6 +374,19 @@ def test_state_of_another_rule_is_refused():
         optim.SGD(params, 0.1).load_state_dict(adam.state_dict())
 
 
+def test_loaded_state_has_memory_of_its_own():
+    params = parameters((3,))
+    optimizer = RULES["momentum"](params)
+    run(optimizer, params, 0, 1)
+    saved = optimizer.state_dict()
+    before = copy.deepcopy(saved)
+    optimizer.load_state_dict(saved)
+    run(optimizer, params, 1, 2)
+    assert np.array_equal(
+        saved["state"][0]["momentum_buffer"], before["state"][0]["momentum_buffer"]
+    )
+
+
 def test_saved_state_does_not_move_with_training():
     params = parameters((3,))
     optimizer = RULES["momentum"](params)
