@@ -36,6 +36,7 @@ cdef extern from "pool.h" nogil:
     void pool_clear()
     pool_counts pool_read()
     void pool_setup(int use_huge, int poison)
+    void pool_refuse_in(long count)
 
 cdef extern from "ndarray.h":
     object array_new(
@@ -229,3 +230,8 @@ def empty_cache():
     """Give the blocks that no array uses back to the system."""
     with nogil:
         pool_clear()
+
+
+def refuse_in(long count):
+    """For tests: the pool refuses one request, after `count` others; count below 0: none."""
+    pool_refuse_in(count)

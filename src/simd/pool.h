@@ -62,7 +62,8 @@ static struct {
     size_t color;                          /* varies the distance of data from a page */
     int use_huge;
     int poison;                            /* fill what is handed out with NaN: shows who reads it */
-} pool = {{0}, {0, 0, 0, 0, 0, 0, 0}, 0, 1, 0};
+    long refuse_in;                        /* for tests: requests until one is refused; < 0: none */
+} pool = {{0}, {0, 0, 0, 0, 0, 0, 0}, 0, 1, 0, -1};
 
 static pool_block *pool_header(void *data) { return (pool_block *)((char *)data - POOL_LINE); }
 
@@ -145,6 +146,10 @@ static void *pool_take(size_t bytes) {
     size_t capacity;
     int size_class = pool_class(bytes, &capacity);
     pool_acquire();
+    if (pool.refuse_in >= 0 && pool.refuse_in-- == 0) {
+        pool_release();
+        return NULL;
+    }
     pool_block *block = pool.waiting[size_class];
     void *data = NULL;
     if (block) {
@@ -237,6 +242,13 @@ static pool_counts pool_read(void) {
     pool_counts counts = pool.counts;
     pool_release();
     return counts;
+}
+
+/* For tests: the request after `count` others is refused as if memory had run out; < 0: none. */
+static void pool_refuse_in(long count) {
+    pool_acquire();
+    pool.refuse_in = count;
+    pool_release();
 }
 
 /* Once, at import: the two switches, and a lock that survives fork(). */
