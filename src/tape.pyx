@@ -297,7 +297,7 @@ cdef class Rule:
 
 
 cdef tuple constants(Rule rule, dict kwargs):
-    """A call's constants, by name or default; None when one is missing or a keyword is no constant."""
+    """A call's constants, by name or default; None if one is missing or a name is unknown."""
     cdef tuple names = rule.params, defaults = rule.defaults
     cdef list values = []
     cdef Py_ssize_t used = 0, i
