@@ -71,6 +71,15 @@ def save(
     The old file is intact until the new one is whole on the disk. Equal input gives equal bytes.
     Raises ArgError (a name or metadata that no loader should trust), DTypeError (an array of
     another kind) and the operating system's errors naming `path`.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from minigrad import io
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = folder + "/net.safetensors"
+    ...     io.save(path, {"w": np.arange(3)}, {"epoch": "7"})
+    ...     io.load(path)
+    Checkpoint(tensors={'w': array([0, 1, 2])}, metadata={'epoch': '7'})
     """
     arrays = {name: _plain(name, value) for name, value in tensors.items()}
     for name in arrays:

@@ -22,6 +22,15 @@ class ReLU(Module):
         return F.relu(x)
 
 
+class ReLU6(Module):
+    """min(max(x, 0), 6). Source: Krizhevsky 2010, "Convolutional deep belief networks on
+    CIFAR-10"."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return F.relu6(x)
+
+
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope x. Source: Maas et al. 2013."""
 
@@ -70,6 +79,14 @@ class GELU(Module):
     def extra_repr(self) -> str:
         """Which of the two."""
         return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """x / (1 + exp(-x)). Source: Elfwing et al. 2018, https://arxiv.org/abs/1702.03118."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return F.silu(x)
 
 
 class Softplus(Module):

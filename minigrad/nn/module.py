@@ -29,14 +29,15 @@ Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 class Module:
     """Base of every layer and net: subclass it, assign layers in `__init__`, compute in `forward`.
 
-    Example:
-        class Net(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.fc = nn.Linear(784, 10)
-
-            def forward(self, x):                  # x (N, 1, 28, 28)
-                return self.fc(x.flatten(1))       # (N, 10)
+    >>> from minigrad import nn
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.fc = nn.Linear(784, 10)
+    ...     def forward(self, x):               # x (N, 1, 28, 28)
+    ...         return self.fc(x.flatten(1))    # (N, 10)
+    >>> [(name, p.shape) for name, p in Net().named_parameters()]
+    [('fc.weight', (10, 784)), ('fc.bias', (10,))]
     """
 
     training: bool = True

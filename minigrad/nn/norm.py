@@ -73,14 +73,9 @@ class _BatchNorm(Module):
         self.track_running_stats = flag(name, "track_running_stats", track_running_stats)
         self.weight = new(num_features) if affine else None
         self.bias = new(num_features) if affine else None
-        buffers = (
-            np.zeros(num_features, np.float32),
-            np.ones(num_features, np.float32),
-            np.zeros((), np.int64),
-        )
-        for buffer, value in zip(
-            ("running_mean", "running_var", "num_batches_tracked"), buffers, strict=True
-        ):
+        zeros, ones = np.zeros(num_features, np.float32), np.ones(num_features, np.float32)
+        start = {"running_mean": zeros, "running_var": ones, "num_batches_tracked": np.array(0)}
+        for buffer, value in start.items():
             self.register_buffer(buffer, Tensor(value) if track_running_stats else None)
         self.reset_parameters()
 

@@ -25,6 +25,14 @@ class SGD(Optimizer):
     At the first step b = d; with nesterov d + momentum b stands for b in the last equation;
     without momentum, d. Source: Sutskever et al. 2013 (ICML 28), in the form that keeps lr out of
     b.
+
+    >>> from minigrad import nn, optim
+    >>> p = nn.Parameter([1.0])
+    >>> sgd = optim.SGD([p], lr=0.25)
+    >>> (p * p).sum().backward()
+    >>> sgd.step()
+    >>> p.item()
+    0.5
     """
 
     arrays = ("momentum_buffer",)

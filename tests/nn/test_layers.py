@@ -85,6 +85,8 @@ LAYERS = {
         lambda m: F.local_response_norm(X, 3, 0.1, 0.7, 2.0),
     ),
     "relu": (nn.ReLU(), (2, 4, 9, 8), lambda m: F.relu(X)),
+    "relu6": (nn.ReLU6(), (2, 4, 9, 8), lambda m: F.relu6(X)),
+    "silu": (nn.SiLU(), (2, 4, 9, 8), lambda m: F.silu(X)),
     "leaky": (nn.LeakyReLU(0.2), (2, 4, 9, 8), lambda m: F.leaky_relu(X, 0.2)),
     "elu": (nn.ELU(0.5), (2, 4, 9, 8), lambda m: F.elu(X, 0.5)),
     "gelu": (nn.GELU(), (2, 4, 9, 8), lambda m: F.gelu(X)),
