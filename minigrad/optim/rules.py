@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from minigrad._kernels import optim as kernels
 from minigrad.errors import ArgError
 from minigrad.ops.geometry import number
@@ -222,20 +220,17 @@ class RMSprop(Optimizer):
         switch(self, options, "maximize")
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Array]) -> None:
-        """One step, in NumPy: nobody trains a large net with RMSprop here."""
-        alpha = group["alpha"]
-        for p, given in zip(params, grads, strict=True):
-            g = given + group["weight_decay"] * p.data if group["weight_decay"] else given
-            v = self.remember(p, "square_avg")
-            v[...] = alpha * v + (1 - alpha) * g * g
-            spread = v
-            if group["centered"]:
-                a = self.remember(p, "grad_avg")
-                a[...] = alpha * a + (1 - alpha) * g
-                spread = v - a * a
-            d = g / (np.sqrt(spread) + group["eps"])
-            if group["momentum"] > 0:
-                b = self.remember(p, "momentum_buffer")
-                b[...] = group["momentum"] * b + d
-                d = b
-            p.data[...] -= group["lr"] * d
+        """One step."""
+
+        def state(name: str) -> list[Array]:
+            return [self.remember(p, name) for p in params]
+
+        kernels.rmsprop(
+            [p.data for p in params],
+            grads,
+            state("square_avg"),
+            means=state("grad_avg") if group["centered"] else None,
+            momenta=state("momentum_buffer") if group["momentum"] > 0 else None,
+            lr=group["lr"], alpha=group["alpha"], eps=group["eps"],
+            weight_decay=group["weight_decay"], momentum=group["momentum"],
+        )  # fmt: skip
