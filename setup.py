@@ -178,8 +178,8 @@ class BuildExt(build_ext):
                 extension.define_macros.append(("MINIGRAD_OPENMP", "1"))
             if extension.name == "minigrad._kernels.dispatch":
                 extension.extra_objects = self.compile_simd()
-                # relink when any C source changed
-                extension.depends += [str(p) for p in SIMD.glob("*.c")]
+                # relink when any object is newer than the module
+                extension.depends += extension.extra_objects
         super().build_extensions()
 
     def write_build_info(self, openmp):
