@@ -75,14 +75,16 @@ static void small_tile(int mr, int nv, const tile_args *t) {
 /* A tile whose columns of C are fewer than its vectors hold, or not side by side. */
 static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
     static const intptr_t buffer_at[MR] = {0, NR, 2 * NR, 3 * NR, 4 * NR, 5 * NR};
-    real buffer[MR * NR] = {0}, *c = t.c;
+    const int width = cols > VL ? NR : VL;
+    real buffer[MR * NR], *c = t.c;
     const intptr_t *c_at = t.c_at;
     t.c = buffer;
     t.c_at = buffer_at;
     if (t.flags & BLOCK_ACCUMULATE)
         for (int i = 0; i < mr; i++)
-            for (int j = 0; j < cols; j++) buffer[i * NR + j] = c[c_at[i] + j * c_step];
-    small_tile(mr, cols > VL ? NV : 1, &t);
+            for (int j = 0; j < width; j++)
+                buffer[i * NR + j] = j < cols ? c[c_at[i] + j * c_step] : 0;
+    small_tile(mr, width / VL, &t);
     for (int i = 0; i < mr; i++)
         for (int j = 0; j < cols; j++) c[c_at[i] + j * c_step] = buffer[i * NR + j];
 }
@@ -121,13 +123,15 @@ static void block(const block_args *p) {
     }
 }
 
-/* One row of a panel: NR values, zeros past n. */
+/* One row of a panel: n values, zeros in the lanes after them that a tile will read. */
 INLINE void pack_row(const real *src, intptr_t j_step, intptr_t n, real *out) {
     if (j_step == 1 && n >= NR) {
         UNROLL(2) for (int j = 0; j < NV; j++) vstore(out + j * VL, vload(src + j * VL));
         return;
     }
-    for (int j = 0; j < NR; j++) out[j] = j < n ? src[j * j_step] : 0;
+    vstore(out, vset(0));
+    if (n > VL) vstore(out + VL, vset(0));
+    for (int j = 0; j < (n < NR ? n : NR); j++) out[j] = src[j * j_step];
 }
 
 #endif
