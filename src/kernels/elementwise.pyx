@@ -104,8 +104,12 @@ cdef inline object array_like(cnp.ndarray x, int typenum, bint c_order, Py_ssize
 cdef object call_unary(Kernel kernel, object x):
     cdef Elementwise self = <Elementwise>kernel
     cdef int typenum = array_real(x)
-    if typenum < 0 or not array_dense(x):
+    if typenum < 0:
         return None
+    if not array_dense(x):
+        if self.cost == MEMORY:
+            return None                              # exact: NumPy's bits are the same
+        x = cnp.PyArray_NewCopy(x, cnp.NPY_KEEPORDER)    # a value never depends on the layout
     return finish(self, <cnp.ndarray>x, NULL, self.unary[typenum == cnp.NPY_DOUBLE], NULL, NULL, 0,
                   typenum, cnp.PyArray_CHKFLAGS(x, NPY_ARRAY_C_CONTIGUOUS))
 

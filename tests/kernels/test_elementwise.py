@@ -221,3 +221,13 @@ def test_bias_relu(dtype, layout, shape, rank2, seed):
     np.testing.assert_array_equal(got, ref.bias_relu(x, b))
     assert got.dtype == dtype and (rank2 or is_channels_last(got))
     assert shape[1] in CHANNELS or shape[1] - 1 in CHANNELS
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("layout", ["F", "reversed", "strided", "offset", "broadcast", "readonly"])
+def test_a_function_gives_one_value_in_every_layout(dtype, name, layout):
+    x = lay(reals(np.random.default_rng(1), (5, 6, 9), dtype), layout)
+    got, want = getattr(kernel, name)(x), getattr(kernel, name)(np.array(x, order="C"))
+    assert got is not None
+    np.testing.assert_array_equal(got, want)
