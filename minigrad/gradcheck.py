@@ -208,7 +208,7 @@ def gradcheck(
     True
     """
     given = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
-    checked = [(i, x) for i, x in enumerate(given) if isinstance(x, TensorBase) and x.node]
+    checked = [(i, x) for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
         raise ArgError("gradcheck: no input requires a gradient; call requires_grad_()")
     for i, x in checked:

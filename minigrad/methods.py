@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import ops
 from ._engine import TensorBase
-from .errors import GraphError
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -124,15 +123,3 @@ class ArrayMethods(TensorBase):
     @property
     def T(self) -> Tensor:
         return ops.transpose(self, axes=None)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A leaf of the same class with its own memory. Raises GraphError for what an op made."""
-        if not self.is_leaf:
-            raise GraphError(
-                f"deepcopy: this Tensor was made by {self.node.name}; copy its values with "
-                ".detach() first"
-            )
-        twin = type(self).__new__(type(self))
-        twin.data, twin.node = self.data.copy("K"), None
-        memo[id(self)] = twin
-        return twin.requires_grad_(self.requires_grad)

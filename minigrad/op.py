@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ._engine import Rule
-from .errors import ArgError, DTypeError
+from .errors import ArgError, DTypeError, ShapeError
 
 registry: dict[str, type[Op]] = {}
 
@@ -137,7 +138,7 @@ class Spec:
         out = [as_operand(v, self) for v in values]
         floats = {v.dtype for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
         if len(floats) == 1:  # a NumPy number follows the arrays
-            out = [np.asarray(a, *floats) if isinstance(v, np.floating) else a
+            out = [np.asarray(a, *floats) if isinstance(v, np.floating | np.integer) else a
                    for v, a in zip(values, out, strict=True)]
         floats = {v.dtype for v in out if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
         if len(floats) > 1:
@@ -147,8 +148,35 @@ class Spec:
             )
         if self.broadcasts:
             weak = floats.pop() if floats else np.dtype(np.float32)
-            out = [np.asarray(v, weak) if isinstance(v, list | tuple) else v for v in out]
+            whole = [v.dtype for v in out if isinstance(v, np.ndarray) and v.dtype.kind in "iu"]
+            if whole and any(isinstance(v, np.ndarray) and v.dtype == weak for v in out):
+                raise DTypeError(
+                    f"{self.name}: inputs mix {weak} and {whole[0]}; integers are labels and "
+                    f"indices, cast with .astype(np.{weak}) to compute with them"
+                )
+            out = [self.listed(v, weak) if isinstance(v, list | tuple) else v for v in out]
         return out
+
+    def listed(self, value: Any, dtype: np.dtype[Any]) -> Any:
+        """Nested lists of numbers as an array."""
+        try:
+            return np.asarray(value, dtype)
+        except (ValueError, TypeError):
+            raise DTypeError(
+                f"{self.name}: {reprlib.repr(value)} is no array of numbers; nested lists must "
+                "have equal lengths"
+            ) from None
+
+    def misfit(self, why: ValueError, arrays: list[Any]) -> ShapeError | None:
+        """NumPy's complaint about operands that do not broadcast, with the op's name and shapes."""
+        if not self.broadcasts or type(why) is not ValueError:
+            return None
+        pairs = zip(self.inputs, arrays, strict=False)
+        shapes = ", ".join(f"{n} {a.shape}" for n, a in pairs if isinstance(a, np.ndarray))
+        return ShapeError(
+            f"{self.name}: shapes do not broadcast: {shapes}; counted from the right, sizes must "
+            "be equal or 1"
+        )
 
 
 class Op:
@@ -327,5 +355,5 @@ def custom_op(
     body: dict[str, Any] = {"forward": forward, "__doc__": forward.__doc__}
     body.update({f"grad_{i}": g for i, g in zip(inputs, grads, strict=True) if g is not None})
     title = name or forward.__name__
-    op = type(title if title.isidentifier() else "custom", (Op,), body)
+    op: type[Op] = type(title if title.isidentifier() else "custom", (Op,), body)
     return op.apply

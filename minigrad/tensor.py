@@ -4,10 +4,6 @@ Design: a Tensor holds an ndarray (``data``) and, when it is tracked, a ``node``
 means is in ``ops``; ``methods.py`` lends ops their NumPy names; this file is about identity: what
 is tracked, what may be changed in place, and what the outside world may see of the memory.
 
-Changing in place: an untracked Tensor is simply overwritten.  A tracked one is overwritten *and*
-moves on to a new node; whoever kept its old value raises GraphError when played.  Leaves that need
-a gradient refuse (use ``no_grad``).  Arrays handed out are read-only.
-
 Absent on purpose: no devices, no lazy evaluation, no dtype promotion (mixing float32 and float64
 raises).  Next: ``autograd.py``.
 """
@@ -20,19 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import versions
 from ._engine import (
     Node,
     TensorBase,
     configure,
-    is_grad_enabled,
     mutated,
     sweep,
 )
 from ._kernels.elementwise import add_
 from .errors import ArgError, DTypeError, GraphError, ShapeError
+from .inplace import overwrite, update
 from .methods import ArrayMethods
-from .ops import elementwise, index, matmul, shape
+from .ops import elementwise, matmul, shape
 
 
 class Tensor(ArrayMethods):
@@ -283,6 +278,18 @@ class Tensor(ArrayMethods):
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf of the same class with its own memory. Raises GraphError for what an op made."""
+        if not self.is_leaf:
+            raise GraphError(
+                f"deepcopy: this Tensor was made by {self.node.name}; copy its values with "
+                ".detach() first"
+            )
+        twin = type(self).__new__(type(self))
+        twin.data, twin.node = self.data.copy("K"), None
+        memo[id(self)] = twin
+        return twin.requires_grad_(self.requires_grad)
+
     def __reduce__(self) -> Any:
         raise TypeError("Tensors are not pickled; use minigrad.io.save, or t.numpy()")
 
@@ -319,55 +326,6 @@ def seed(t: Tensor, gradient: Any, *, create_graph: bool) -> Any:
     if create_graph:
         return gradient if isinstance(gradient, TensorBase) else Tensor(array)
     return array
-
-
-def is_view(t: Tensor) -> bool:
-    """Whether `t` sees only part of a buffer, or sees it in another shape."""
-    root = versions.owner(t.data)
-    return root is not t.data and (root.size != t.size or t.data.base is None)
-
-
-def update(t: Tensor, rule: Any, other: Any) -> Tensor:
-    """``t += other`` and its kind."""
-    tracked = is_grad_enabled() and (t.requires_grad or getattr(other, "requires_grad", False))
-    if tracked and is_view(t) and not t.is_leaf:
-        return rule(t, other)  # x[0] += 1: __setitem__ writes the result into x
-    return overwrite(t, rule(t, other), ..., rule.__name__ + "_")
-
-
-def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
-    """Write `value` into ``t[key]``, in memory and on the tape."""
-    tracked = is_grad_enabled() and (t.requires_grad or getattr(value, "requires_grad", False))
-    raw = value.data if isinstance(value, TensorBase) else np.asarray(value)
-    floats = raw.dtype.kind == t.dtype.kind == "f" and raw.dtype != t.dtype
-    if floats and not isinstance(value, int | float | list):
-        raise DTypeError(
-            f"{name}: the Tensor is {t.dtype}, the value {raw.dtype}; cast with .astype"
-        )
-    if not t.data.flags.writeable:
-        raise GraphError(f"{name}: the memory of this Tensor is read-only; work on t.clone()")
-    node, key = t.node, index.plain(key)
-    if tracked:
-        if t.requires_grad and t.is_leaf:
-            raise GraphError(
-                f"{name}: a leaf that needs a gradient cannot be changed while recording; use "
-                "`with minigrad.no_grad():`, or work on t.clone()"
-            )
-        if is_view(t):
-            raise GraphError(f"{name}: a view is on the tape; write to the Tensor it came from")
-        if key is ... and raw.shape == t.shape:
-            node = value.node if isinstance(value, TensorBase) else None
-        else:
-            new = value if isinstance(value, TensorBase) else raw.astype(t.dtype)
-            node = index.setitem(t, new, index=key).node
-    try:
-        t.data[key] = raw
-    except (ValueError, IndexError, TypeError) as error:
-        raise ShapeError(f"{name}: cannot write {raw.shape} into {t.shape}: {error}") from None
-    mutated(t.data, node if tracked else None)
-    if tracked:
-        t.node = node
-    return t
 
 
 def unbroadcast(g: Any, sizes: tuple[int, ...]) -> Any:

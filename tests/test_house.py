@@ -30,7 +30,7 @@ FLOORS = [
      "minigrad._threads", "minigrad._config", "minigrad._build"],
     ["minigrad._engine", "minigrad.op"],
     ["minigrad.ops"],
-    ["minigrad.methods", "minigrad.tensor", "minigrad.creation", "minigrad.protocols"],
+    ["minigrad.methods", "minigrad.inplace", "minigrad.tensor", "minigrad.creation", "minigrad.protocols"],
     ["minigrad.autograd", "minigrad.checkpointing", "minigrad.anomaly", "minigrad.functional"],
     ["minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.io", "minigrad.gradcheck",
      "minigrad.show"],

@@ -39,8 +39,8 @@ def environment() -> dict[str, str]:
     }
 
 
-def new_folder(out: str | None, model: str, data: str, *, force: bool) -> Path:
-    """Make the folder of a new run. Raises ArgError when it holds something, OSError."""
+def choose_folder(out: str | None, model: str, data: str, *, force: bool) -> Path:
+    """Where a new run will be. Raises ArgError when there is something already."""
     if out is None:
         base = Path("runs")
         stem = f"{model}-{Path(data).stem}"
@@ -51,13 +51,17 @@ def new_folder(out: str | None, model: str, data: str, *, force: bool) -> Path:
         path = Path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())) and not force:
         raise ArgError(f"--out {path}: exists and is not empty; use --force, or --resume {path}")
+    return path
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder, empty of an earlier run's files. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     probe = path / ".writable"
     probe.write_text("")  # fails now rather than after an epoch
     probe.unlink()
     for name in ("metrics.jsonl", "last.safetensors", "best.safetensors", "curves.png"):
         (path / name).unlink(missing_ok=True)
-    return path
 
 
 def latest_folder() -> Path:

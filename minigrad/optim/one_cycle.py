@@ -114,7 +114,7 @@ class OneCycleLR(LRScheduler):
 
     def step(self) -> None:
         """Move to the next step; ArgError behind the last, changing nothing."""
-        if self.last_epoch + 1 >= self.total_steps:
+        if self.last_epoch + 1 > self.total_steps:  # a loop steps once after its last batch too
             raise ArgError(
                 f"OneCycleLR: step {self.last_epoch + 2} of a cycle of {self.total_steps} steps"
             )

@@ -133,12 +133,12 @@ def test_one_cycle_moves_the_first_beta_of_adam():
 def test_one_cycle_has_an_end():
     optimizer = sgd()
     schedule = schedules.OneCycleLR(optimizer, 1.0, 3)
-    schedule.step()
-    schedule.step()
-    last = optimizer.param_groups[0]["lr"]
-    with pytest.raises(ArgError, match="step 4 of a cycle of 3 steps"):
+    for _ in range(3):  # as in PyTorch, the loop may step once more after its last batch
         schedule.step()
-    assert optimizer.param_groups[0]["lr"] == last and schedule.last_epoch == 2
+    last = optimizer.param_groups[0]["lr"]
+    with pytest.raises(ArgError, match="step 5 of a cycle of 3 steps"):
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == last and schedule.last_epoch == 3
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])

@@ -24,7 +24,14 @@ from ..datasets import get_dataset, list_datasets
 from ..images import read_image
 from ..registry import MODELS, entry, get_model
 from ..registry import list_models as names
-from ..run_folder import draw_curves, environment, latest_folder, new_folder, terminal_curves
+from ..run_folder import (
+    choose_folder,
+    draw_curves,
+    environment,
+    latest_folder,
+    make_folder,
+    terminal_curves,
+)
 from ..summary import summary, table
 from ..trainer import Trainer, test_loader
 from ..trainer import evaluate as evaluate_net
@@ -80,9 +87,9 @@ def train(args: Namespace) -> int:
         trainer.resume()
     else:
         config = config_from(args)
-        get_model(config.model, **config.model_options())  # errors before the folder is made
-        folder = new_folder(args.out, config.model, config.data, force=args.force)
-        trainer = Trainer(config, folder)
+        folder = choose_folder(args.out, config.model, config.data, force=args.force)
+        trainer = Trainer(config, folder)  # every error about net and data comes before the folder
+        make_folder(folder)
         config.save(folder / "config.json")
         (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
     print(
