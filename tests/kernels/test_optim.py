@@ -79,11 +79,14 @@ def test_sgd_equals_the_reference(dtype, shapes, kw, nesterov, dampening, seed):
 
 
 @DTYPES
-@given(SHAPES, ADAM, SEEDS)
-def test_adam_equals_the_reference(dtype, shapes, kw, seed):
+@given(SHAPES, ADAM, st.booleans(), SEEDS)
+def test_adam_equals_the_reference(dtype, shapes, kw, fresh, seed):
     params, grads, m, v = drawn(shapes, seed, dtype, 4)
-    lists = [params, grads, m, [np.asarray(a * a) for a in v]]
-    check(kernel.adam, ref.adam, lists, (0, 2, 3), kw)
+    v = [np.asarray(0.1 + a * a, dtype) for a in v]  # a division by 0.3 at worst
+    if fresh:
+        m, v = ([np.zeros_like(a) for a in arrays] for arrays in (m, v))
+        kw = {**kw, "step": 1}
+    check(kernel.adam, ref.adam, [params, grads, m, v], (0, 2, 3), kw)
 
 
 def rmsprop_of(module, momentum, centered):
