@@ -1,20 +1,21 @@
 # cython: language_level=3
-"""What every kernel on images and rows needs: operands at the door, rows in parallel.
+"""What kernels on images and rows share: arguments at the door, rows in parallel.
 
-Design: a kernel's door makes sure that C sees what it was written for (a float dtype, a rank, dense
-aligned memory in native byte order) or raises; whatever else an array may be, it is copied here,
-once. `run_rows` cuts rows of independent work into tasks by bytes alone, never by the number of
-threads, and looks for Ctrl-C between slices of about a fifth of a second.
+Design: `operands.pyx` says what an array must be; here are the checks on top of it (images, vectors
+of one number per channel, integers of a geometry, numbers). `run_rows` cuts rows of independent
+work into tasks by bytes alone, never by the number of threads, and looks for Ctrl-C between slices
+of about a fifth of a second.
 
 Deliberately not here: what the rows are, and anything that computes. Next: `pool.pyx`.
 """
 import numpy as np
 
-from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.errors import ArgError, ShapeError
 
 cimport numpy as cnp
 from cython.parallel cimport prange
 
+from minigrad._kernels.operands cimport c_order, channels_last, floats
 from minigrad._kernels.threads cimport check_signals, team
 
 cnp.import_array()
@@ -47,53 +48,27 @@ cdef int run_rows(rows_kernel kernel, const void *args, intptr_t rows, double by
     return 0
 
 
-cdef object floats(str op, str name, object a, int nd, int typenum):
-    """a itself if it is a float array of rank nd (-1: any) and of dtype typenum (-1: either)."""
-    cdef int kind
-    if not isinstance(a, np.ndarray):
-        raise DTypeError(f"{op}: {name} must be a NumPy array, got {type(a).__name__}")
-    kind = cnp.PyArray_TYPE(<cnp.ndarray>a)
-    if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE:
-        raise DTypeError(f"{op}: {name} is {a.dtype}, expected float32 or float64; "
-                         f"cast with .astype")
-    if typenum != -1 and kind != typenum:
-        raise DTypeError(f"{op}: {name} is {a.dtype}, the other arrays are "
-                         f"{np.dtype('f' if typenum == cnp.NPY_FLOAT else 'd')}; "
-                         f"cast with .astype")
-    if nd != -1 and cnp.PyArray_NDIM(<cnp.ndarray>a) != nd:
-        raise ShapeError(f"{op}: {name} must have {nd} axes, got shape {a.shape}")
-    return a
+cdef void *data(object a) noexcept:
+    """Where the elements of an array are; NULL for None."""
+    return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray>a)
 
 
-cdef object dense(object a):
-    """a in C order, aligned, native byte order: a itself or a copy."""
-    cdef int flags = cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_NOTSWAPPED
-    return cnp.PyArray_FROMANY(a, cnp.PyArray_TYPE(<cnp.ndarray>a), 0, 0, flags)
-
-
-cdef object pixels(object a):
-    """(N,C,H,W) in any layout -> (N,H,W,C) dense; (N,C) -> dense. A copy unless it is that already."""
-    if cnp.PyArray_NDIM(<cnp.ndarray>a) == 4:
-        a = a.transpose(0, 2, 3, 1)
-    return dense(a)
+cdef object images(str op, str name, object a):
+    """a as a float (N,C,H,W) in channels-last memory; only N may be 0."""
+    a = floats(op, name, a, 4, -1)
+    if 0 in a.shape[1:]:
+        raise ShapeError(f"{op}: {name} of shape {a.shape} has no pixels; only N may be 0")
+    return channels_last(a)
 
 
 cdef object vector(str op, str name, object a, intptr_t length, int typenum):
-    """a dense float vector of `length`; None stays None."""
+    """a as a dense float vector of `length`; None stays None."""
     if a is None:
         return None
-    floats(op, name, a, 1, typenum)
+    a = floats(op, name, a, 1, typenum)
     if a.shape[0] != length:
         raise ShapeError(f"{op}: {name} has {a.shape[0]} elements, expected {length}")
-    return dense(a)
-
-
-cdef int images(str op, str name, object a) except -1:
-    """a is a float (N,C,H,W) of which only N may be 0."""
-    floats(op, name, a, 4, -1)
-    if 0 in a.shape[1:]:
-        raise ShapeError(f"{op}: {name} of shape {a.shape} has no pixels; only N may be 0")
-    return 0
+    return c_order(a)
 
 
 cdef object integers(str op, str name, object values, int count, object least):
@@ -105,7 +80,8 @@ cdef object integers(str op, str name, object values, int count, object least):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
             raise ArgError(f"{op}: {name} must be {count} integers, got {values!r:.60}")
         if not least <= value < 1 << 62:
-            raise ArgError(f"{op}: {name} must be at least {least} and below 2^62, got {values!r:.60}")
+            raise ArgError(f"{op}: {name} must be at least {least} and below 2^62, "
+                           f"got {values!r:.60}")
         out.append(int(value))
     return tuple(out)
 
@@ -125,9 +101,9 @@ cdef double number(str op, str name, object value) except? -1:
     return value
 
 
-cdef object volume(str op, object shape, int typenum):
-    """shape, when an array of it can be counted in 62 bits; ShapeError otherwise."""
-    size = 4 if typenum == cnp.NPY_FLOAT else 8
+cdef object volume(str op, object shape):
+    """shape, when an array of doubles of it can be counted in 62 bits; ShapeError otherwise."""
+    size = 8
     for extent in shape:
         size *= max(extent, 1)
     if size >= 1 << 62:

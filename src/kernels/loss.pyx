@@ -1,8 +1,8 @@
 # cython: language_level=3, cdivision=True
 """Softmax, log-softmax and cross-entropy by rows of a matrix (N, C), with their gradients.
 
-Design: validation here, rows in parallel by `src/simd/loss.c`. Labels are checked before anything is
-computed: the first that is no class is named. Cross-entropy gives one loss per row and keeps the
+Design: validation here, rows in parallel by `src/simd/loss.c`. Labels are checked before anything
+is computed: the first that is no class is named. Cross-entropy gives one loss per row and keeps the
 probabilities; class weights, `ignore_index` and label smoothing mean what they mean in PyTorch.
 
 Deliberately not here: reduction over rows (minigrad/functional.py) and other axes than the last.
@@ -15,8 +15,9 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, intptr_t
 
 from minigrad._kernels.dispatch cimport rows_kernel, table_for
-from minigrad._kernels.grid cimport dense, floats, number, run_rows, vector
+from minigrad._kernels.grid cimport data, number, run_rows, vector
 from minigrad._kernels.memory cimport empty
+from minigrad._kernels.operands cimport c_order, floats
 
 cnp.import_array()
 
@@ -35,17 +36,12 @@ cdef extern from "loss.h":
 cdef double ROW_COST = 8             # the arithmetic of a row against its memory traffic
 
 
-cdef void *data(object a) noexcept:
-    """Where the elements of an array are; NULL for None."""
-    return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray>a)
-
-
 cdef object matrix(str op, str name, object a, int typenum):
     """a (N, C) dense, with C >= 1."""
-    floats(op, name, a, 2, typenum)
+    a = floats(op, name, a, 2, typenum)
     if a.shape[1] == 0:
         raise ShapeError(f"{op}: {name} of shape {a.shape} has no classes")
-    return dense(a)
+    return c_order(a)
 
 
 cdef object matrix_like(object a):
@@ -69,7 +65,7 @@ cdef object class_labels(str op, object x, object labels, object ignore_index):
         raise ShapeError(f"{op}: labels have shape {labels.shape}, expected ({x.shape[0]},)")
     if not isinstance(ignore_index, (int, np.integer)) or not -1 << 63 <= ignore_index < 1 << 63:
         raise ArgError(f"{op}: ignore_index must be an integer of 64 bits, got {ignore_index!r}")
-    cdef cnp.ndarray dense_labels = dense(labels.astype(np.int64, copy=False))
+    cdef cnp.ndarray dense_labels = np.require(labels, np.int64, ("C", "A"))
     cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(dense_labels)
     cdef int64_t ignore = ignore_index
     cdef intptr_t i, classes = x.shape[1]

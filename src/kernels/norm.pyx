@@ -2,12 +2,13 @@
 """Batch normalization (with residual and ReLU) and local response normalization.
 
 Design: this file validates, cuts rows into a number of slots that depends on the shape only, and
-runs the sweeps of `src/simd/norm.c` in parallel: statistics, then y; sums, then gx. Nothing but x is
-kept between forward and backward: the ReLU's mask is recomputed by the expression that made y.
+runs the sweeps of `src/simd/norm.c` in parallel: statistics, then y; sums, then gx. Nothing but x
+is kept between forward and backward: the ReLU's mask is recomputed by the expression that made y.
 Local response normalization is one sweep each way (`src/simd/lrn.c`).
 
-Deliberately not here: running averages, modes, and statistics of other groups than the batch
-(`rownorm.pyx`: layer and group normalization, the next file).
+Deliberately not here: running averages, modes, statistics of other groups than the batch
+(layer and group normalization are made of small ops).
+Next: `loss.pyx`.
 """
 import numpy as np
 
@@ -17,10 +18,9 @@ cimport numpy as cnp
 from libc.stdint cimport intptr_t
 
 from minigrad._kernels.dispatch cimport norm_args, norm_kernels, rows_kernel, table_for
-from minigrad._kernels.grid cimport (
-    dense, floats, images, integers, number, pixels, run_rows, vector,
-)
+from minigrad._kernels.grid cimport data, images, integers, number, run_rows, vector
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
+from minigrad._kernels.operands cimport c_order, channels_last, floats
 
 cnp.import_array()
 
@@ -47,9 +47,9 @@ cdef intptr_t BLOCK = 256            # channels of a task, as in norm.c
 cdef intptr_t PAD = 16               # reals behind the columns, so that a vector may overrun
 
 
-cdef void *data(object a) noexcept:
-    """Where the elements of an array are; NULL for None."""
-    return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray>a)
+cdef object dense(object a):
+    """a (N,C), or (N,C,H,W), with the channels of a pixel side by side."""
+    return channels_last(a) if cnp.PyArray_NDIM(<cnp.ndarray>a) == 4 else c_order(a)
 
 
 cdef object like(object x):
@@ -81,11 +81,11 @@ cdef class Call:
     cdef int setup(self, str op, object x, object gamma, object beta, object residual,
                    bint relu) except -1:
         self.op = op
-        floats(op, "x", x, -1, -1)
-        if x.ndim != 2 and x.ndim != 4:
+        if isinstance(x, np.ndarray) and x.ndim != 2 and x.ndim != 4:
             raise ShapeError(f"{op}: expected x (N,C) or (N,C,H,W), got {x.ndim}-D {x.shape}")
+        x = floats(op, "x", x, x.ndim if isinstance(x, np.ndarray) else 4, -1)
         if 0 in x.shape[1:]:
-            raise ShapeError(f"{op}: x of shape {x.shape} has no channels or pixels; only N may be 0")
+            raise ShapeError(f"{op}: x of shape {x.shape} has no pixels; only N may be 0")
         self.typenum = cnp.PyArray_TYPE(<cnp.ndarray>x)
         self.kernels = table_for(self.typenum).norm
         self.a.channels = x.shape[1]
@@ -95,8 +95,8 @@ cdef class Call:
         self.a.blocks = max(1, self.a.channels // BLOCK)
         self.a.relu = relu
         self.a.gy = self.a.y = self.a.g = NULL
-        self.x = pixels(x)
-        self.residual = self.same("residual", residual, x)
+        self.x = dense(x)
+        self.residual = self.same("residual", residual)
         self.gamma = vector(op, "gamma", gamma, self.a.channels, self.typenum)
         self.beta = vector(op, "beta", beta, self.a.channels, self.typenum)
         self.a.x, self.a.residual = data(self.x), data(self.residual)
@@ -108,14 +108,14 @@ cdef class Call:
         self.a.columns = <char *>self.memory + partial
         return 0
 
-    cdef object same(self, str name, object a, object x):
+    cdef object same(self, str name, object a):
         """a in dense form, of x's shape and dtype; None stays None."""
         if a is None:
             return None
-        floats(self.op, name, a, -1, self.typenum)
-        if a.shape != x.shape:
-            raise ShapeError(f"{self.op}: {name} has shape {a.shape}, x has {x.shape}")
-        return pixels(a)
+        a = floats(self.op, name, a, self.x.ndim, self.typenum)
+        if a.shape != self.x.shape:
+            raise ShapeError(f"{self.op}: {name} has shape {a.shape}, x has {self.x.shape}")
+        return dense(a)
 
     cdef object channel_vector(self):
         cdef Py_ssize_t dims[1]
@@ -127,22 +127,22 @@ cdef class Call:
         cdef intptr_t tasks = self.a.slots * self.a.blocks
         return run_rows(kernel, &self.a, tasks, self.a.rows * self.row_bytes * tensors / tasks)
 
-    cdef object apply(self, object x):
+    cdef object apply(self):
         """y, from the columns."""
-        y = like(x)
+        y = like(self.x)
         self.a.y = data(y)
         run_rows(self.kernels.apply, &self.a, self.a.rows,
                  self.row_bytes * (2 if self.residual is None else 3))
         return y
 
-    cdef tuple gradient(self, object gy, object x, object mean, object var, double eps,
-                        bint moving, bint needs_residual):
+    cdef tuple gradient(self, object gy, object mean, object var, double eps, bint moving,
+                        bint needs_residual):
         """(gx, ggamma, gbeta, gresidual or None)."""
-        self.gy = self.same("gy", gy, x)
+        self.gy = self.same("gy", gy)
         mean = vector(self.op, "mean", mean, self.a.channels, self.typenum)
         var = vector(self.op, "var", var, self.a.channels, self.typenum)
-        ggamma, gbeta, gx = self.channel_vector(), self.channel_vector(), like(x)
-        masked = like(x) if self.a.relu and needs_residual else None
+        ggamma, gbeta, gx = self.channel_vector(), self.channel_vector(), like(self.x)
+        masked = like(self.x) if self.a.relu and needs_residual else None
         self.a.gy, self.a.y, self.a.g = data(self.gy), data(gx), data(masked)
         self.kernels.set_columns(&self.a, 0, data(mean), data(var), data(self.gamma),
                                  data(self.beta), eps)
@@ -174,7 +174,7 @@ def batch_norm(x, gamma, beta, residual=None, *, eps, relu):
     call.kernels.merge_moments(&call.a, data(mean), data(var))
     call.kernels.set_columns(&call.a, 0, data(mean), data(var), data(call.gamma),
                              data(call.beta), epsilon)
-    return call.apply(x), mean, var
+    return call.apply(), mean, var
 
 
 def batch_norm_grad(gy, x, gamma, beta, mean, var, residual=None, *, eps, relu, needs_residual):
@@ -185,7 +185,7 @@ def batch_norm_grad(gy, x, gamma, beta, mean, var, residual=None, *, eps, relu, 
     cdef Call call = Call()
     cdef double epsilon = variance_eps("batch_norm_grad", eps)
     call.setup("batch_norm_grad", x, gamma, beta, residual, relu)
-    return call.gradient(gy, x, mean, var, epsilon, True, needs_residual)
+    return call.gradient(gy, mean, var, epsilon, True, needs_residual)
 
 
 def batch_norm_inference(x, gamma, beta, mean, var, residual=None, *, eps, relu):
@@ -197,7 +197,7 @@ def batch_norm_inference(x, gamma, beta, mean, var, residual=None, *, eps, relu)
     var = vector(call.op, "var", var, call.a.channels, call.typenum)
     call.kernels.set_columns(&call.a, 0, data(mean), data(var), data(call.gamma),
                              data(call.beta), epsilon)
-    return call.apply(x)
+    return call.apply()
 
 
 def batch_norm_inference_grad(gy, x, gamma, beta, mean, var, residual=None, *, eps, relu,
@@ -206,20 +206,20 @@ def batch_norm_inference_grad(gy, x, gamma, beta, mean, var, residual=None, *, e
     cdef Call call = Call()
     cdef double epsilon = variance_eps("batch_norm_inference_grad", eps)
     call.setup("batch_norm_inference_grad", x, gamma, beta, residual, relu)
-    return call.gradient(gy, x, mean, var, epsilon, False, needs_residual)
+    return call.gradient(gy, mean, var, epsilon, False, needs_residual)
 
 
 cdef object response(str op, object gy, object x, size, alpha, beta, k):
     """local_response_norm (gy None) or its gradient."""
     cdef lrn_args a
-    images(op, "x", x)
+    x = images(op, "x", x)
     (size,) = integers(op, "size", (size,), 1, 1)
     cdef int typenum = cnp.PyArray_TYPE(<cnp.ndarray>x)
     if gy is not None:
-        floats(op, "gy", gy, 4, typenum)
+        gy = floats(op, "gy", gy, 4, typenum)
         if gy.shape != x.shape:
             raise ShapeError(f"{op}: gy has shape {gy.shape}, x has {x.shape}")
-        gy = pixels(gy)
+        gy = channels_last(gy)
     a.channels = x.shape[1]
     a.pixels = x.size // a.channels
     a.before = min(size // 2, a.channels - 1)
@@ -231,8 +231,7 @@ cdef object response(str op, object gy, object x, size, alpha, beta, k):
     a.per_task = max(1, <intptr_t>(65536 / pixel_bytes))
     cdef intptr_t tasks = (a.pixels + a.per_task - 1) // a.per_task
     y = like(x)
-    dense_x = pixels(x)
-    a.x, a.gy, a.y = data(dense_x), data(gy), data(y)
+    a.x, a.gy, a.y = data(x), data(gy), data(y)
     a.lines = scratch(max(1, tasks * LRN_LINES * a.line) * x.itemsize)
     try:
         # the arithmetic costs about four times the traffic

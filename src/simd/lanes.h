@@ -6,7 +6,7 @@
  *   C <  VL   a vector reaches into the next pixel.  That is harmless while the memory is there (an
  *             output that is written beyond its pixel is written again by the next one, in order);
  *             at the end of the array the C lanes go through a small buffer.
- * Not for sums over channels: these count every channel once (loss.c, rows.c).
+ * Not for sums over channels: these count every channel once (loss.c).
  */
 #ifndef MINIGRAD_LANES_H
 #define MINIGRAD_LANES_H
@@ -41,7 +41,9 @@ INLINE vreal first_lanes(vreal v, intptr_t n) {
 }
 
 /* load and store of n lanes, n <= VL; a constant n == VL is one instruction */
-INLINE vreal load_lanes(const real *p, intptr_t n) { return n == VL ? vload(p) : load_part(p, n, 0); }
+INLINE vreal load_lanes(const real *p, intptr_t n) {
+    return n == VL ? vload(p) : load_part(p, n, 0);
+}
 
 INLINE void store_lanes(real *p, intptr_t n, vreal v) {
     if (n == VL)

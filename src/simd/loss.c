@@ -4,7 +4,7 @@
 #include "lanes.h"
 #include "vmath.h"
 
-/* The vectors of a row: VL lanes each, and one of the rest.  lanes_left(c) of them from class c on. */
+/* Lanes of the vector at class c of a row: VL, or what is left. */
 INLINE intptr_t lanes_left(intptr_t c, intptr_t classes) {
     return c + VL <= classes ? VL : classes - c;
 }

@@ -8,7 +8,7 @@
 
 enum power { GENERAL, THREE_QUARTERS, HALF, ONE };
 
-/* A pixel's scratch: squares of x, then gy x q^(-beta-1), then gy q^-beta; zeros around the first two */
+/* A pixel's scratch: squares of x, gy x q^(-beta-1), gy q^-beta; zeros around the first two. */
 typedef struct {
     real *squares, *terms, *direct;
 } lines;
@@ -76,9 +76,14 @@ INLINE void gradient_pixel(const lrn_args *a, const enum power power, intptr_t n
     }
 }
 
+static intptr_t task_end(const lrn_args *a, intptr_t task) {
+    const intptr_t end = (task + 1) * a->per_task;
+    return end < a->pixels ? end : a->pixels;
+}
+
 INLINE void forward_pixels(const lrn_args *a, const enum power power, intptr_t task) {
     const lines l = lines_of(a, task);
-    const intptr_t end = (task + 1) * a->per_task < a->pixels ? (task + 1) * a->per_task : a->pixels;
+    const intptr_t end = task_end(a, task);
     for (intptr_t i = task * a->per_task; i < end; i++) {
         const real *x = (const real *)a->x + i * a->channels;
         real *y = (real *)a->y + i * a->channels;
@@ -91,7 +96,7 @@ INLINE void forward_pixels(const lrn_args *a, const enum power power, intptr_t t
 
 INLINE void gradient_pixels(const lrn_args *a, const enum power power, intptr_t task) {
     const lines l = lines_of(a, task);
-    const intptr_t end = (task + 1) * a->per_task < a->pixels ? (task + 1) * a->per_task : a->pixels;
+    const intptr_t end = task_end(a, task);
     for (intptr_t i = task * a->per_task; i < end; i++) {
         const real *x = (const real *)a->x + i * a->channels;
         const real *gy = (const real *)a->gy + i * a->channels;

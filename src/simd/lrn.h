@@ -10,8 +10,8 @@
  * q is computed again in the gradient: cheaper than keeping it.  The powers that papers use, 3/4,
  * 1/2 and 1, are square roots; any other goes through pow(), channel by channel.
  *
- * A row is one task of `per_task` pixels.  It owns LRN_LINES lines of scratch, each a row of channels
- * between zeros, so that windows need no tests at the edges.
+ * A row is one task of `per_task` pixels.  It owns LRN_LINES lines of scratch, each with room for
+ * the channels between zeros, so that windows need no tests at the edges.
  */
 #ifndef MINIGRAD_LRN_H
 #define MINIGRAD_LRN_H
@@ -20,11 +20,11 @@
 
 #include "rows.h"
 
-enum { LRN_LINES = 3, LRN_SLACK = 32 };      /* slack: reals behind a line, whole vectors end there */
+enum { LRN_LINES = 3, LRN_SLACK = 32 };      /* slack: reals for the last vector of a line */
 
 typedef struct {
     intptr_t pixels, per_task, channels;
-    intptr_t before, after;                  /* channels of the window around c, at most C - 1 each */
+    intptr_t before, after;                  /* channels around c, at most C - 1 each */
     double scale, beta, k;                   /* scale = alpha / size */
     void *lines;                             /* (tasks, LRN_LINES, line) reals */
     intptr_t line;                           /* channels + before + after + LRN_SLACK */

@@ -34,8 +34,8 @@ INLINE intptr_t lanes_at(const norm_args *a, intptr_t c, intptr_t last) {
 }
 
 /* Moments of `rows` rows, nv vectors of n lanes, into `count` channels of the slot:
- * pivot, sum of (x - pivot), sum of (x - pivot)^2; the pivot is the first chunk's mean, rounded as it
- * is, and the others are moved to it, so that no rounding of a mean enters. */
+ * pivot, sum of (x - pivot), sum of (x - pivot)^2.  The pivot is the first chunk's mean, rounded as
+ * it is, and the others are moved to it, so that no rounding of a mean enters. */
 INLINE void chunk_moments(const int nv, const real *x, intptr_t rows, intptr_t step, intptr_t n,
                           intptr_t count, double *partial, int is_first) {
     vreal sum[TILE], square[TILE], mean[TILE];

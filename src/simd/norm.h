@@ -29,10 +29,10 @@ enum { NORM_MEAN, NORM_SCALE, NORM_SHIFT, NORM_SLOPE, NORM_OFFSET, NORM_COLUMNS 
 typedef struct {
     intptr_t rows, channels;
     intptr_t sample_rows;                    /* rows that share a set of columns: all, or H*W */
-    intptr_t slots, blocks;                  /* tasks of the sums: slots of rows x blocks of channels */
+    intptr_t slots, blocks;                  /* tasks of sums: slots of rows x blocks of channels */
     const void *x, *gy, *residual;           /* residual may be NULL */
     void *y;                                 /* y or gx */
-    void *g;                                 /* masked gy: written by sums, read by apply; or NULL */
+    void *g;                                 /* masked gy, written by sums, read by apply; or NULL */
     double *partial;                         /* (slots, 3, channels) */
     void *columns;                           /* (sets, NORM_COLUMNS, channels) reals */
     int relu;

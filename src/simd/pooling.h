@@ -30,7 +30,7 @@ typedef struct {
 } hit;
 
 typedef struct {
-    intptr_t n, c, h, w, p, q;               /* images, channels, image rows and columns, output's */
+    intptr_t n, c, h, w, p, q;               /* images, channels, rows and columns, output's */
     intptr_t s;                              /* columns of the window: a tap is r * s + column */
     intptr_t row_stride, col_stride;         /* an output's window starts at p * row_stride - top */
     intptr_t top, left;
@@ -41,7 +41,7 @@ typedef struct {
     int wide;                                /* argmax holds int32, not bytes */
     const void *x;                           /* x, gy, or the v that is gathered */
     const void *argmax_in;                   /* gradient and gather */
-    void *y, *argmax;                        /* y, gx, or the gathered; argmax in the forward pass */
+    void *y, *argmax;                        /* y, gx or the gathered; argmax: forward pass */
 } max_pool_args;
 
 typedef struct {
