@@ -54,6 +54,11 @@ def quiet():
         yield
 
 
+def test_every_kernel_is_in_a_table_of_this_file():
+    found = {name for name, f in vars(kernel).items() if isinstance(f, kernel.Elementwise)}
+    assert found == {*EXACT, *EXACT_UNARY, *ROUNDED, "pow", "leaky_relu"}
+
+
 @DTYPES
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("layout", DENSE)
