@@ -19,6 +19,7 @@ from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError
 from minigrad.op import Op
 from minigrad.ops.elementwise import exp
+from minigrad.ops.geometry import number
 from minigrad.ops.select import where
 
 Array = NDArray[Any]
@@ -122,7 +123,7 @@ class LeakyRelu(Op, broadcasts=True):
     """
 
     def forward(x, *, negative_slope=0.01):
-        return np.where(x > 0, x, x * negative_slope)
+        return np.where(x > 0, x, x * number("leaky_relu", "negative_slope", negative_slope))
 
     def grad_x(gz, x, negative_slope):
         return where(x > 0, gz, gz * negative_slope)
@@ -143,7 +144,7 @@ class Elu(Op, broadcasts=True):
     """
 
     def forward(x, *, alpha=1.0):
-        return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        return np.where(x > 0, x, number("elu", "alpha", alpha) * np.expm1(np.minimum(x, 0)))
 
     def grad_x(gz, x, out, alpha):
         return where(x > 0, gz, gz * (out + alpha))
@@ -163,9 +164,10 @@ class Softplus(Op, broadcasts=True):
     """
 
     def forward(x, *, beta=1.0, threshold=20.0):
-        if not beta > 0:
+        if not number("softplus", "beta", beta) > 0:
             raise ArgError(f"softplus: beta must be positive, got {beta}; it divides")
-        return np.where(x * beta > threshold, x, np.logaddexp(x * beta, x * 0) / beta)
+        with np.errstate(invalid="ignore"):  # np.logaddexp warns of a NaN that it passes on
+            return np.where(x * beta > threshold, x, np.logaddexp(x * beta, x * 0) / beta)
 
     def grad_x(gz, x, beta, threshold):
         return where(x * beta > threshold, gz, gz * sigmoid(x * beta))
