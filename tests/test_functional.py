@@ -116,11 +116,19 @@ def test_output_padding_beyond_the_stride_is_bias_only():
           "linear")  # fmt: skip
 
 
+def test_output_padding_of_two_is_rows_and_columns():
+    x, w = image(1, 2, 3, 3), image(2, 1, 2, 2)
+    y = F.conv_transpose2d(x, w, stride=(2, 3), output_padding=(1, 2))
+    assert y.shape == (1, 1, 2 * 2 + 1 + 1 + 1, 2 * 3 + 1 + 2 + 1)
+    plain = F.conv_transpose2d(x, w, stride=(2, 3))
+    np.testing.assert_array_equal(y[:, :, :-1, :-2], plain)
+
+
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_indices_point_at_the_maxima(as_tensor):
     x = image(2, 3, 7, 8)
     given_ = Tensor(x) if as_tensor else x
-    y, places = F.max_pool2d(given_, (3, 2), 2, 1, return_indices=True)
+    y, places = F.max_pool2d(given_, (3, 2), 2, 1, (1, 2), return_indices=True)
     y, places = np.asarray(y), np.asarray(places)
     assert places.dtype == np.int64
     flat = x.reshape(2, 3, -1)
@@ -137,6 +145,7 @@ def test_the_default_stride_of_a_pool_is_its_kernel():
 def test_ceil_mode_drops_a_window_that_starts_behind_the_image():
     x = np.arange(1.0, 4.0).reshape(1, 1, 1, 3)
     assert F.max_pool2d(x, (1, 2), (1, 2), ceil_mode=True).ravel().tolist() == [2, 3]
+    assert F.max_pool2d(x, (1, 2), 1, ceil_mode=True).ravel().tolist() == [2, 3]  # nothing is left
     padded = F.max_pool2d(x, (1, 2), (1, 3), (0, 1), ceil_mode=True)
     assert padded.ravel().tolist() == [1, 3]
 
@@ -265,6 +274,12 @@ def test_cross_entropy_takes_images_of_labels_and_single_rows():
     assert one.shape == ()
     np.testing.assert_allclose(one, rows[1, 2, 3], rtol=1e-13)
     check(lambda x: F.cross_entropy(x, labels), [x])
+    hot = np.moveaxis(F.one_hot(labels, 4), -1, 1).astype(x.dtype)
+    np.testing.assert_allclose(F.cross_entropy(x, hot), rows.mean(), rtol=1e-13)
+    weight = np.arange(1.0, 5.0)
+    weighed = F.cross_entropy(x, hot, weight, reduction="none")
+    by_class = F.cross_entropy(x, labels, weight, reduction="none")
+    np.testing.assert_allclose(weighed, by_class, rtol=1e-13)
 
 
 def test_a_soft_target_that_needs_a_gradient_gets_it():

@@ -50,7 +50,8 @@ def test_max_pool2d_has_right_first_and_second_derivatives(case, ceil_mode):
 
 def test_max_pool2d_has_a_right_third_derivative():
     x = distinct(np.random.default_rng(0), (2, 3, 8, 7))
-    check(lambda x: max_pool2d(x, kernel=(3, 2), stride=(2, 1)), [x], "piecewise", order=3)
+    window = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0, 0, 1), "dilation": (1, 2)}
+    check(lambda x: max_pool2d(x, **window), [x], "piecewise", order=3)
 
 
 @st.composite
