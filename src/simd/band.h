@@ -49,12 +49,17 @@ INLINE intptr_t slots_used(const conv_axis *x, intptr_t outputs) {
     return x->dense ? x->slots - (x->block - outputs) * x->step : x->slots;
 }
 
+#define AHEAD 8 /* pixels between the one that is copied and the one that is asked for */
+
 /* One pixel: channels c0.. of src, zeros past the group's last. */
 static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_t valid,
                        real *out) {
     intptr_t c = 0;
     if (b->c_mul == 1 && b->c_div == 1) {
-        for (src += c0; c + VL <= valid; c += VL) vstore(out + c, vload(src + c));
+        for (src += c0; c + VL <= valid; c += VL) {
+            PREFETCH(src + c + AHEAD * b->channels);
+            vstore(out + c, vload(src + c));
+        }
         for (; c < valid; c++) out[c] = src[c];
     } else {
         for (; c < valid; c++) out[c] = src[(c0 + c) * b->c_mul / b->c_div];

@@ -93,7 +93,11 @@ static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
 static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
     const int loose = c_step != 1 || cols % VL;
     if (!loose && cols == NR)
-        for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) tile(MR, NV, &t);
+        for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
+            for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
+                PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
+            tile(MR, NV, &t);
+        }
     for (; m > 0; m -= MR, t.row_at += MR, t.c_at += MR) {
         const int mr = (int)(m < MR ? m : MR);
         if (loose)

@@ -35,8 +35,10 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     if (K == NR && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
     for (intptr_t q = 0; q < pixels; q++)
-        for (intptr_t j = 0; j < n; j += NR)
+        for (intptr_t j = 0; j < n; j += NR) {
+            PREFETCH(gy + at[q] + j + AHEAD * K);
             pack_row(gy + at[q] + j, 1, n - j, room + (j * pixels + q * NR));
+        }
     return room;
 }
 
@@ -74,7 +76,16 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     fp_leave(mode);
 }
 
-/* The parts of one block of gW, added in order, then turned to (K, C, R, S). */
+/* One row of sums, NR output channels of one (r, s, c): the parts added in order, into row. */
+INLINE void merged_row(const real *sum, intptr_t parts, intptr_t size, real *row) {
+    vreal total[NV];
+    UNROLL(2) for (int j = 0; j < NV; j++) total[j] = vload(sum + j * VL);
+    for (intptr_t part = 1; part < parts; part++)
+        UNROLL(2) for (int j = 0; j < NV; j++) total[j] += vload(sum + part * size + j * VL);
+    UNROLL(2) for (int j = 0; j < NV; j++) vstore(row + j * VL, total[j]);
+}
+
+/* The parts of one block of gW, added in order and turned from (R, S, C, K) to (K, C, R, S). */
 static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
     const unsigned mode = fp_enter();
@@ -84,17 +95,17 @@ static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const intptr_t rs = p->in.h.taps * p->in.w.taps, size = taps_of(p) * p->out_pitch;
     const intptr_t n = least(p->out_block, p->group_outputs - k0);
     const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
-    real *sum = (real *)p->partial + index * p->parts * size;
+    const intptr_t filter = p->in.group_channels * rs;
+    const real *sum = (const real *)p->partial + index * p->parts * size;
+    real *out = (real *)p->grad_w + (group * p->group_outputs + k0) * filter + c0 * rs, row[NR];
     (void)scratch;
-    for (intptr_t part = 1; part < p->parts; part++)
-        for (intptr_t e = 0; e < size; e += VL)
-            vstore(sum + e, vload(sum + e) + vload(sum + part * size + e));
-    real *out = (real *)p->grad_w +
-                ((group * p->group_outputs + k0) * p->in.group_channels + c0) * rs;
-    for (intptr_t k = 0; k < n; k++, out += p->in.group_channels * rs)
+    for (intptr_t k = 0; k < n; k += NR)
         for (intptr_t c = 0; c < channels; c++)
-            for (intptr_t t = 0; t < rs; t++)
-                out[c * rs + t] = sum[(t * p->in.chunk + c) * p->out_pitch + k];
+            for (intptr_t t = 0; t < rs; t++) {
+                merged_row(sum + (t * p->in.chunk + c) * p->out_pitch + k, p->parts, size, row);
+                for (intptr_t lane = 0; lane < least(NR, n - k); lane++)
+                    out[(k + lane) * filter + c * rs + t] = row[lane];
+            }
     fp_leave(mode);
 }
 

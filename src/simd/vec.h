@@ -159,6 +159,13 @@ INLINE void store_bytes(uint8_t *p, vreal v) { *p = (uint8_t)v; }
 #define UNROLL(n)
 #endif
 
+/* Ask for a cache line that will be needed soon; any address will do. */
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch(p)
+#else
+#define PREFETCH(p) ((void)(p))
+#endif
+
 /* Denormals are flushed inside float32 kernels only; the caller's floating-point mode comes back. */
 #if !defined(REAL64) && (defined(__SSE2__) || defined(_M_X64))
 #include <xmmintrin.h>
