@@ -201,6 +201,25 @@ def test_add_in_place_takes_any_layouts(dtype, first, second):
     assert same(total, want)
 
 
+OVERLAPS = {
+    "behind": (slice(1, None), slice(None, -1)),
+    "ahead": (slice(None, -1), slice(1, None)),
+    "mirrored": (slice(None), slice(None, None, -1)),
+    "itself": (slice(None), slice(None)),
+}
+
+
+@DTYPES
+@pytest.mark.parametrize("size", [7, 1000, 70_001])
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_add_in_place_of_overlapping_memory_reads_before_it_writes(dtype, size, overlap):
+    total, term = OVERLAPS[overlap]
+    x = reals(np.random.default_rng(size), size, dtype)
+    want = x[total] + x[term]
+    kernel.add_(x[total], x[term])
+    assert same(x[total], want)
+
+
 def test_add_in_place_refuses_what_it_cannot_write():
     x = np.ones(8, np.float32)
     for total, term in (

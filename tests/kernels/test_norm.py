@@ -10,6 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from minigrad._kernels import norm as kernel
+from minigrad.errors import ArgError
 from minigrad.reference import norm as ref
 from tests.layouts import LAYOUTS, check_memory, is_channels_last, lay, same, u
 from tests.strategies import FLOATS, SEEDS, nchw, reals
@@ -155,6 +156,13 @@ def test_batch_norm_relu_gradient_is_zero_at_zero_and_nan_spreads_in_its_channel
     y = kernel.batch_norm_inference(x, one, np.array([0, np.nan, 0], dtype), zero, one,
                                     eps=1e-5, relu=True)  # fmt: skip
     assert np.isnan(y[:, 1]).all()  # relu keeps NaN
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(1, 5), (1, 5, 1, 1)])
+def test_one_value_a_channel_has_no_variance(dtype, shape):
+    with pytest.raises(ArgError, match="batch_norm"):
+        kernel.batch_norm(np.ones(shape, dtype), None, None, eps=1e-5, relu=False)
 
 
 LRN = st.fixed_dictionaries(
