@@ -8,12 +8,12 @@ the shape. Small arrays: a dozen comparisons, one new array, one C call, which i
 own dispatch. Big arrays: stretches of CHUNK elements in parallel, results from the pool.
 
 Every kernel answers None to anything else (it is a `Kernel`); the caller then asks NumPy, which
-broadcasts and warns. So there is nothing to raise here: wrong operands are the op's to refuse. Results
-do not depend on the number of threads: no element sees another.
+broadcasts and warns. So there is nothing to raise here: wrong operands are the op's to refuse.
+Results do not depend on the number of threads: no element sees another.
 
 Next: `src/simd/elementwise.c`, the loops.
 """
-from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.errors import DTypeError, ShapeError
 
 import numpy as np
 

@@ -85,15 +85,15 @@ cdef list checked(str op, str role, object arrays, list params, bint changed):
     return given
 
 
-cdef list dense_like(cnp.ndarray x, cnp.ndarray p, bint changed, list late):
-    """[x] if it lies in memory as p does, else [a copy that does]; note in `late` what to write back."""
+cdef object dense_like(cnp.ndarray x, cnp.ndarray p, bint changed, list late):
+    """x if it lies in memory as p does, else a copy that does; `late`: what to write back."""
     if arrays_agree(x, p):
-        return [x]
+        return x
     copy = np.empty_like(p)
     copy[...] = x
     if changed:
         late.append((x, copy))
-    return [copy]
+    return copy
 
 
 # --- one sweep ---------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ cdef int sweep(const Step *step, list rows) except -1:
         copy[...] = p
     for role in range(1, len(rows)):
         laid.append(None if rows[role] is None else [
-            dense_like(x, p, role > 1, late)[0] for x, p in zip(rows[role], params)])
+            dense_like(x, p, role > 1, late) for x, p in zip(rows[role], params)])
     for p in params:
         total += p.size
         most += p.size // CHUNK + 1
@@ -170,8 +170,8 @@ def sgd(params, grads, buffers, *, double lr, double momentum=0.0, double dampen
 
     Shapes  lists of arrays, one for each parameter, of its shape and dtype; buffers may be None
             when momentum is 0
-    Raises  ShapeError, DTypeError, ArgError (lists of different lengths, a read-only array, an array
-            given twice) before anything is changed
+    Raises  ShapeError, DTypeError, ArgError (lists of different lengths, a read-only array, an
+            array given twice) before anything is changed
     Source  Sutskever et al. 2013, in PyTorch's form
     """
     cdef Step step
@@ -214,8 +214,8 @@ def adam(params, grads, m, v, *, double lr, double beta1, double beta2, double e
     sweep(&work, rows)
 
 
-def rmsprop(params, grads, squares, *, double lr, double alpha, double eps, momenta=None, means=None,
-            double weight_decay=0.0, double momentum=0.0):
+def rmsprop(params, grads, squares, *, double lr, double alpha, double eps, momenta=None,
+            means=None, double weight_decay=0.0, double momentum=0.0):
     """p -= lr b with b = momentum b + g / (sqrt(v) + eps) and v = alpha v + (1 - alpha) g^2.
 
     With means (centered), v - a^2 stands for v, a being the running mean of g. momenta may be None

@@ -124,8 +124,8 @@ def get_num_threads():
 def set_num_threads(n):
     """Use at most `n` threads in kernels, in every thread of this process.
 
-    Raises  TypeError unless n is an int (bool is none), ArgError below 1; warns and takes less when n
-            is far more than there are processors. In a child forked from a process that had used
+    Raises  TypeError unless n is an int (bool is none), ArgError below 1; warns and takes less when
+            n is far more than there are processors. In a child forked from a process that had used
             threads, and without OpenMP, kernels stay serial whatever n is.
     """
     cdef int wanted = checked(n)

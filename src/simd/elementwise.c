@@ -1,8 +1,8 @@
 /* elementwise.c: arithmetic and elementary functions on dense memory.
  *
- * Design: a kernel is a function of vectors (`relu_v`) and a loop (`map1`, `map2`, `map_scalar`) into
- * which the compiler inlines it. The last, partial vector is computed by the same vector function,
- * so an element's value never depends on where it lies, on `n` or on who cut the array.
+ * Design: a kernel is a function of vectors (`relu_v`) and a loop (`map1`, `map2`, `map_scalar`)
+ * into which the compiler inlines it. The last, partial vector is computed by the same vector
+ * function, so an element's value never depends on where it lies, on `n` or on who cut the array.
  *
  * Arithmetic, abs, sqrt and relu are exact, or rounded once: the same bits as NumPy's. In float32
  * exp, log and tanh are within 1.5 units in the last place and sigmoid within 2.5 (range reduction
@@ -32,7 +32,7 @@ typedef vreal (*vector2)(vreal, vreal);
  * The last whole vector ends at the last element, so it overlaps the one before. It is computed
  * first, because `to` may be `from`; what the loop left there is then written over. */
 
-/* The first `n` < VL lanes from memory, the others 1 (a harmless number for every function here). */
+/* The first `n` < VL lanes from memory, the others 1: harmless for every function here. */
 INLINE vreal load_part(const real *p, ptrdiff_t n) {
     real lanes[VL];
     for (int i = 0; i < VL; i++) lanes[i] = i < n ? p[i] : (real)1;

@@ -1,7 +1,7 @@
 /* elementwise.h: one number in, one number out, over dense memory.
  *
- * Design: every function works on `n` reals that lie side by side; the caller has made sure that its
- * operands agree in shape and in memory order. The output may be one of the inputs itself (in
+ * Design: every function works on `n` reals that lie side by side; the caller has made sure that
+ * its operands agree in shape and in memory order. The output may be one of the inputs itself (in
  * place), never a shifted part of it. See elementwise.c. */
 #ifndef MINIGRAD_ELEMENTWISE_H
 #define MINIGRAD_ELEMENTWISE_H

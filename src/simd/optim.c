@@ -54,7 +54,7 @@ static void sgd(const sgd_step *step, void *param, const void *grad, void *buffe
     fp_leave(mode);
 }
 
-/* m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;  p -= (lr / c1) m / (sqrt(v) / sqrt(c2) + eps). */
+/* m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;  p -= lr/c1 m / (sqrt(v) / sqrt(c2) + eps). */
 static void adam(const adam_step *step, void *param, const void *grad, void *mean, void *square,
                  ptrdiff_t n) {
     const unsigned mode = fp_enter();

@@ -1,10 +1,10 @@
 /* pool.h: memory blocks that are used again.
  *
- * Design: fresh pages are expensive (up to 9 us each on a virtual machine), so a block that is given
- * back waits in a list for the next request of its size class. Classes are four to a power of two;
- * a block is never split or joined. Blocks of 1 MiB and more are mapped by us, from 2 MiB on aligned
- * to 2 MiB with huge pages asked for; smaller ones come from malloc. Every block starts with a
- * 64-byte header, so its data are 64-byte aligned and giving back needs no size.
+ * Design: fresh pages are expensive (up to 9 us each on a virtual machine), so a block that is
+ * given back waits in a list for the next request of its size class. Classes are four to a power
+ * of two; a block is never split or joined. Blocks of 1 MiB and more are mapped by us, from 2 MiB on
+ * aligned to 2 MiB with huge pages asked for; smaller ones come from malloc. Every block starts with
+ * a 64-byte header, so its data are 64-byte aligned and giving back needs no size.
  *
  * Data of mapped blocks start at varying distances from a page: arrays of the same size would
  * otherwise compete for the same cache sets.
@@ -61,7 +61,7 @@ static struct {
     pool_counts counts;
     size_t color;                          /* varies the distance of data from a page */
     int use_huge;
-    int poison;                            /* fill what is handed out with NaN: shows who reads it */
+    int poison;                            /* fill what is handed out with NaN */
     long refuse_in;                        /* for tests: requests until one is refused; < 0: none */
 } pool = {{0}, {0, 0, 0, 0, 0, 0, 0}, 0, 1, 0, -1};
 
