@@ -2,9 +2,9 @@
  *
  * Design: fresh pages are expensive (up to 9 us each on a virtual machine), so a block that is
  * given back waits in a list for the next request of its size class. Classes are four to a power
- * of two; a block is never split or joined. Blocks of 1 MiB and more are mapped by us, from 2 MiB on
- * aligned to 2 MiB with huge pages asked for; smaller ones come from malloc. Every block starts with
- * a 64-byte header, so its data are 64-byte aligned and giving back needs no size.
+ * of two; a block is never split or joined. Blocks of 1 MiB and more are mapped by us, from 2 MiB
+ * on aligned to 2 MiB with huge pages asked for; smaller ones come from malloc. Every block
+ * starts with a 64-byte header, so its data are 64-byte aligned and giving back needs no size.
  *
  * Data of mapped blocks start at varying distances from a page: arrays of the same size would
  * otherwise compete for the same cache sets.
