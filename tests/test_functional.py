@@ -406,6 +406,8 @@ def test_plain_arrays_are_only_computed_and_give_the_same_bits(name):
 
 def test_logsigmoid_is_exact_far_out():
     np.testing.assert_array_equal(F.logsigmoid(np.array([-800.0])), [-800.0])
+    middle = F.logsigmoid(np.array([-21.0]))
+    np.testing.assert_allclose(middle, [-21 - np.log1p(np.exp(-21.0))], rtol=1e-15)
 
 
 def test_pad_refuses_what_it_cannot_do():
