@@ -126,7 +126,7 @@ def extensions():
     """One extension per .pyx file; every one sees numpy's headers and src/simd."""
     import numpy
 
-    pyx = {"minigrad._tape": "src/tape.pyx", "minigrad._sweep": "src/sweep.pyx"}
+    pyx = {f"minigrad._{path.stem}": path.as_posix() for path in sorted(Path("src").glob("*.pyx"))}
     for path in sorted(Path("src/kernels").glob("*.pyx")):
         pyx[f"minigrad._kernels.{path.stem}"] = path.as_posix()
     return [

@@ -13,10 +13,10 @@ from .errors import ArgError
 _choice = os.environ.get("MINIGRAD_TAPE", "compiled")
 
 if TYPE_CHECKING or _choice == "compiled":
+    from ._record import Rule
     from ._sweep import sweep
     from ._tape import (
         Node,
-        Rule,
         TensorBase,
         close_segment,
         configure,

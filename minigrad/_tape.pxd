@@ -1,26 +1,12 @@
-# The compiled tape's types, shared by src/tape.pyx (writing) and src/sweep.pyx (playing).
-from minigrad._kernels.kernel cimport Kernel
+# The compiled tape's types, shared by src/tape.pyx, record.pyx (writing), sweep.pyx (playing).
+
+ctypedef object (*operation)(object rule, object x, object y)
 
 
 cdef class TensorBase:
     cdef public object data
     cdef public Node node
     cdef object __weakref__
-
-
-cdef class Rule:
-    cdef readonly object spec
-    cdef readonly str __name__
-    cdef readonly object __doc__
-    cdef object forward, joint, composite, params, defaults
-    cdef Kernel kernel
-    cdef tuple gradients
-    cdef list differentiable
-    cdef Py_ssize_t arity, required
-    cdef bint variadic, broadcasts, byproducts
-    cdef dict plans
-    cdef Plan plan_x, plan_y, plan_xy       # of a binary op: who needs a gradient
-    cdef Plan plan(self, object key, Py_ssize_t n)
 
 
 cdef class Plan:
@@ -37,7 +23,7 @@ cdef class Plan:
 cdef class Node:
     cdef readonly long long serial          # when it was made
     cdef public long long born              # when its output's memory last moved on with the tape
-    cdef readonly Rule rule                 # None: a leaf
+    cdef readonly object rule               # None: a leaf
     cdef readonly tuple parents             # Node or None per input
     cdef public tuple kept
     cdef readonly Plan plan
@@ -62,3 +48,9 @@ cdef Above above
 cdef TensorBase wrap(object data, Node node)
 cdef int set_recording(int on) noexcept
 cdef long long mutations() noexcept
+cdef long long tracked_changes() noexcept
+cdef bint recording() noexcept
+cdef bint in_segment() noexcept
+cdef int join_segment(Node node) except -1
+cdef Node new_node(object rule, Plan plan, object out, tuple parents)
+cdef int set_operation(operation f) noexcept

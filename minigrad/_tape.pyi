@@ -22,17 +22,10 @@ class TensorBase:
     def __rmatmul__(self, other: Any) -> Any: ...
     def __neg__(self) -> Any: ...
 
-class Rule:
-    __name__: str
-    spec: Any
-    def __init__(self, spec: Any) -> None: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
-    def full(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]: ...
-
 class Node:
     serial: int
     born: int
-    rule: Rule | None
+    rule: Any
     parents: tuple[Node | None, ...]
     kept: tuple[Any, ...] | None
     grad: Any

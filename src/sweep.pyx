@@ -22,7 +22,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, qsort, realloc
 
 from minigrad._kernels.memory cimport pooled_enter, pooled_leave
-from minigrad._tape cimport Node, Plan, Rule, TensorBase, above, mutations, set_recording, wrap
+from minigrad._record cimport Rule
+from minigrad._tape cimport Node, Plan, TensorBase, above, mutations, set_recording, wrap
 
 cnp.import_array()
 
@@ -284,7 +285,7 @@ cdef class Sweep:
                 value = np.asarray(value)
             array = value
         if not fits(parent, array):
-            if node.rule.broadcasts and array.shape != parent.shape:
+            if (<Rule>node.rule).broadcasts and array.shape != parent.shape:
                 value = above.unbroadcast(value, parent.shape)
                 array = value.data if self.create_graph else value
             if not fits(parent, array):

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The tape, writing: what is remembered when an op runs.
+"""The tape: nodes, and the Tensor's half of them.
 
 Design.  A ``Node`` has a serial number, its op, its parents and what the gradient rules asked for.
 A node is made after its parents, so the order of serial numbers is a topological order: that is the
@@ -8,29 +8,18 @@ the leaf's gradient.  There is no global list: what nobody can reach is freed, a
 (``trashcan``).
 
 ``minigrad/reference/tape.py`` is the same in plain Python, and the specification: read that first.
-What this file adds is speed: exact type tests, C slots, a kernel's own function pointer, no
-dictionary and no shape tuple on the way of a small op.
-
-Absent on purpose: any knowledge of ops or kernels.  ``op.py`` tells a ``Rule`` what its op is;
-``configure`` names the Tensor class and how broadcasting is undone.  Next: ``sweep.pyx``, playing.
+Absent on purpose: any knowledge of ops or kernels; ``configure`` names what lies above.
+Next: ``record.pyx``, where ops run and nodes are written; ``sweep.pyx``, where they are played.
 """
 
-import inspect
 import threading
 
 import numpy as np
 
 from minigrad import versions
-from minigrad.errors import GraphError
 
 cimport cython
 cimport numpy as cnp
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-
-from minigrad._kernels.kernel cimport Kernel
-from minigrad._kernels.memory cimport pooled_enter, pooled_leave
 
 cnp.import_array()
 
@@ -50,22 +39,12 @@ cdef extern from *:
     int tape_recording, tape_segments
     object tape_new(object, object)
 
-cdef extern from "Python.h":
-    object PyObject_Vectorcall(object, PyObject **, size_t, PyObject *)
-
-# The kinds of source that a rule may name; op.py counts them in this order.
-cdef enum:
-    INPUT, OUT, PARAM, SHAPE, DTYPE, BYPRODUCT, NEEDS, INDEX
-
-cdef enum:
-    MAX_ARGS = 64                               # inputs and constants of one call, on the stack
-    LARGE = 65536                               # bytes: worth asking for memory from the pool
-
 cdef long long clock = 0                        # the last serial number given
 cdef long long last_mutation = 0                # when a buffer was last changed in place
 cdef long long last_tracked = 0                 # when one was last changed on the tape
 cdef tuple nothing = ()
-cdef Rule op_add, op_sub, op_mul, op_div, op_neg, op_pow, op_matmul
+cdef object op_add, op_sub, op_mul, op_div, op_neg, op_pow, op_matmul
+cdef operation operate = NULL                   # how an operator runs its op: record.pyx says
 local = threading.local()                       # .segments: the checkpoint segments that are open
 
 
@@ -141,6 +120,29 @@ cdef long long mutations() noexcept:
     return last_mutation
 
 
+cdef long long tracked_changes() noexcept:
+    return last_tracked
+
+
+cdef bint recording() noexcept:
+    return tape_recording
+
+
+cdef bint in_segment() noexcept:
+    return tape_segments
+
+
+cdef int join_segment(Node node) except -1:
+    local.segments[len(local.segments) - 1].add(node)
+    return 0
+
+
+cdef int set_operation(operation f) noexcept:
+    global operate
+    operate = f
+    return 0
+
+
 @cython.freelist(1024)
 cdef class TensorBase:
     """An array and its node. The operators are here, the rest is in ``tensor.py``."""
@@ -151,18 +153,18 @@ cdef class TensorBase:
         self.data = data
         self.node = node
 
-    def __add__(self, other): return binary(op_add, self, other)
-    def __radd__(self, other): return binary(op_add, other, self)
-    def __sub__(self, other): return binary(op_sub, self, other)
-    def __rsub__(self, other): return binary(op_sub, other, self)
-    def __mul__(self, other): return binary(op_mul, self, other)
-    def __rmul__(self, other): return binary(op_mul, other, self)
-    def __truediv__(self, other): return binary(op_div, self, other)
-    def __rtruediv__(self, other): return binary(op_div, other, self)
-    def __pow__(self, other, modulo): return binary(op_pow, self, other)
-    def __rpow__(self, other, modulo): return binary(op_pow, other, self)
-    def __matmul__(self, other): return binary(op_matmul, self, other)
-    def __rmatmul__(self, other): return binary(op_matmul, other, self)
+    def __add__(self, other): return operate(op_add, self, other)
+    def __radd__(self, other): return operate(op_add, other, self)
+    def __sub__(self, other): return operate(op_sub, self, other)
+    def __rsub__(self, other): return operate(op_sub, other, self)
+    def __mul__(self, other): return operate(op_mul, self, other)
+    def __rmul__(self, other): return operate(op_mul, other, self)
+    def __truediv__(self, other): return operate(op_div, self, other)
+    def __rtruediv__(self, other): return operate(op_div, other, self)
+    def __pow__(self, other, modulo): return operate(op_pow, self, other)
+    def __rpow__(self, other, modulo): return operate(op_pow, other, self)
+    def __matmul__(self, other): return operate(op_matmul, self, other)
+    def __rmatmul__(self, other): return operate(op_matmul, other, self)
     def __neg__(self): return op_neg(self)
 
 
@@ -186,7 +188,6 @@ cdef class Node:
 
     cdef int stamp(self, object out) except -1:
         global clock
-        cdef cnp.PyArrayObject *a = <cnp.PyArrayObject *>out
         cdef int i
         clock += 1
         self.serial = self.born = clock
@@ -243,292 +244,8 @@ cdef class Plan:
     """What a node of one op keeps when a gradient flows to a given subset of its inputs."""
 
 
-cdef class Rule:
-    """An op as a function: ``Cls.apply``. On arrays it computes; on Tensors it also records."""
-
-    def __init__(self, spec):
-        self.spec, self.__name__, self.__doc__ = spec, spec.name, spec.op.__doc__
-        self.forward, self.joint, self.composite = spec.forward, spec.joint, spec.composite
-        self.kernel, self.gradients = spec.kernel, spec.gradients
-        self.params, self.defaults = spec.params, spec.defaults
-        self.variadic, self.broadcasts = spec.variadic, spec.broadcasts
-        self.byproducts = bool(spec.byproducts)
-        self.arity = -1 if spec.variadic else len(spec.inputs)
-        self.required = spec.required
-        self.differentiable = list(spec.differentiable)
-        self.plans = {}
-
-    def __repr__(self):
-        return f"<op {self.__name__}>"
-
-    def __call__(self, *args, **kwargs):
-        cdef Py_ssize_t n = len(args)
-        if self.arity == 2 and n == 2 and self.kernel is not None and not kwargs:
-            return binary(self, args[0], args[1])
-        if self.variadic or self.required <= n <= self.arity:
-            params = constants(self, kwargs)
-            if params is not None:
-                if n < self.arity:
-                    args += (None,) * (self.arity - n)
-                return record(self, args, params, False)
-        inputs, params = self.spec.bind(args, kwargs)
-        return record(self, inputs, params, False)
-
-    def full(self, *args, **kwargs):
-        """Call the op; return (output, by-products...)."""
-        inputs, params = self.spec.bind(args, kwargs)
-        return record(self, inputs, params, True)
-
-    cdef Plan plan(self, object key, Py_ssize_t n):
-        """The plan for a bit mask (a tuple of bools beyond 30 inputs) of inputs that need one."""
-        cdef Plan plan = self.plans.get(key)
-        cdef int i
-        if plan is None:
-            needs = key if isinstance(key, tuple) else [bool(key >> i & 1) for i in range(n)]
-            plan = Plan()
-            plan.needs = tuple(needs)
-            plan.sources, plan.calls, plan.functions = self.spec.plan(plan.needs)
-            plan.numbers = tuple(range(n))
-            plan.count = len(plan.sources)
-            for i in range(min(8, plan.count)):
-                plan.kinds[i], plan.places[i] = plan.sources[i]
-            self.plans[key] = plan
-        return plan
-
-
-cdef tuple constants(Rule rule, dict kwargs):
-    """A call's constants, by name or default; None if one is missing or a name is unknown."""
-    cdef tuple names = rule.params, defaults = rule.defaults
-    cdef list values = []
-    cdef Py_ssize_t used = 0, i
-    cdef object value
-    for i in range(len(names)):
-        if names[i] in kwargs:
-            value = kwargs[names[i]]
-            used += 1
-        else:
-            value = defaults[i]
-        if value is NO_DEFAULT:
-            return None
-        values.append(value)
-    return tuple(values) if used == len(kwargs) else None
-
-
-NO_DEFAULT = inspect.Parameter.empty
-
-
-cdef object binary(Rule rule, object x, object y):
-    """Two operands: the short way when a kernel takes them as they are, else the general one."""
-    cdef object xa, ya, out = None
-    cdef Node xn = None, yn = None, node
-    cdef Plan plan
-    cdef bint short = rule.kernel is not None and above.anomaly is None and not tape_segments
-    if isinstance(x, TensorBase):
-        xa, xn = (<TensorBase>x).data, (<TensorBase>x).node
-    elif type(x) is float or type(x) is int:
-        xa = x
-    else:
-        short, xa = False, x
-    if isinstance(y, TensorBase):
-        ya, yn = (<TensorBase>y).data, (<TensorBase>y).node
-    elif type(y) is float or type(y) is int:
-        ya = y
-    else:
-        short, ya = False, y
-    if short and (type(xa) is np_ndarray or type(ya) is np_ndarray):
-        if (xn is None or last_tracked <= xn.born) and (yn is None or last_tracked <= yn.born):
-            out = rule.kernel.call2(rule.kernel, xa, ya)
-    if out is None:
-        if not (isinstance(xa, OPERANDS) and isinstance(ya, OPERANDS)):
-            return NotImplemented
-        return record(rule, (x, y), rule.defaults, False)
-    if not tape_recording or (xn is None and yn is None):
-        return wrap(out, None)
-    if yn is None:
-        plan = rule.plan_x
-    else:
-        plan = rule.plan_y if xn is None else rule.plan_xy
-    if plan is None:
-        plan = rule.plan((xn is not None) | (yn is not None) << 1, 2)
-        if xn is None:
-            rule.plan_y = plan
-        elif yn is None:
-            rule.plan_x = plan
-        else:
-            rule.plan_xy = plan
-    node = new_node(rule, plan, out, (xn, yn))
-    node.kept = gather2(plan, xa, ya, out)
-    return wrap(out, node)
-
-
-cdef object np_ndarray = np.ndarray
-cdef tuple OPERANDS = (np.ndarray, np.generic, int, float, list, TensorBase)
-
-
-cdef Node new_node(Rule rule, Plan plan, object out, tuple parents):
+cdef Node new_node(object rule, Plan plan, object out, tuple parents):
     cdef Node node = Node.__new__(Node)
     node.stamp(out)
     node.rule, node.plan, node.parents = rule, plan, parents
     return node
-
-
-cdef tuple gather2(Plan plan, object x, object y, object out):
-    """What a binary op without constants keeps."""
-    cdef tuple kept
-    cdef object value
-    cdef int k
-    if plan.count == 0:
-        return nothing
-    kept = PyTuple_New(plan.count)
-    for k in range(plan.count):
-        if plan.kinds[k] == OUT:
-            value = out
-        else:
-            value = x if plan.places[k] == 0 else y
-            if plan.kinds[k] != INPUT:
-                value = view_of(plan.kinds[k], value)
-        Py_INCREF(value)
-        PyTuple_SET_ITEM(kept, k, value)
-    return kept
-
-
-cdef object record(Rule rule, tuple inputs, tuple params, bint full):
-    """Run an op; write a node when a gradient flows to one of its inputs."""
-    cdef Py_ssize_t n = len(inputs), i
-    cdef list arrays = [], nodes = []
-    cdef bint tensors = False, needed = False
-    cdef Node node = None, parent
-    cdef Plan plan
-    cdef object x, made, out
-    cdef long long mask = 0
-    for i in range(n):
-        x = inputs[i]
-        parent = None
-        if isinstance(x, TensorBase):
-            tensors = True
-            if tape_recording and rule.differentiable[0 if rule.variadic else i]:
-                parent = (<TensorBase>x).node
-            if parent is not None:
-                needed = True
-                mask |= (<long long>1) << (i & 31)
-                if last_tracked > parent.born:
-                    check_view((<TensorBase>x).data, parent, rule)
-            x = (<TensorBase>x).data
-        arrays.append(x)
-        nodes.append(parent)
-    if not simple(arrays, rule.broadcasts):
-        arrays = rule.spec.admit(arrays)
-    made = run_forward(rule, arrays, params)
-    out = (<tuple>made)[0] if rule.byproducts else made
-    if not tensors:
-        return made if full and rule.byproducts else (out,) if full else out
-    if type(out) is not np_ndarray:
-        out = np.asarray(out)
-    if needed:
-        key = mask if n <= 30 else tuple([p is not None for p in nodes])
-        plan = rule.plan(key, n)
-        own_copies(inputs, arrays)
-        node = new_node(rule, plan, out, tuple(nodes))
-        node.kept = gather(plan, rule, arrays, params, out, made)
-        if tape_segments:
-            local.segments[len(local.segments) - 1].add(node)
-    if above.anomaly is not None:
-        above.anomaly.forward(rule, arrays, out, node)
-    t = wrap(out, node)
-    if full:
-        return (t, *made[1:]) if rule.byproducts else (t,)
-    return t
-
-
-cdef int check_view(object data, Node node, Rule rule) except -1:
-    if node.rule is not None and versions.tracked_since(data, node.born):
-        raise GraphError(
-            f"{rule.__name__}: this input shares memory with a Tensor that was changed in place "
-            f"after the input was made by {node.name}; make it again, or change a clone()"
-        )
-    return 0
-
-
-cdef bint simple(list arrays, bint broadcasts):
-    """Exact arrays of one floating dtype (and numbers, where the op broadcasts): the usual case."""
-    cdef int typenum = -1, t
-    for a in arrays:
-        if type(a) is np_ndarray:
-            t = cnp.PyArray_TYPE(<cnp.ndarray>a)
-            if t == cnp.NPY_FLOAT or t == cnp.NPY_DOUBLE:
-                if (typenum != -1 and t != typenum) or not cnp.PyArray_ISBEHAVED_RO(a):
-                    return False
-                typenum = t
-            elif t != cnp.NPY_INT64 and t != cnp.NPY_BOOL and t != cnp.NPY_UINT8:
-                return False
-        elif a is not None and not (broadcasts and (type(a) is float or type(a) is int)):
-            return False
-    return True
-
-
-cdef object run_forward(Rule rule, list arrays, tuple params):
-    cdef Py_ssize_t n = len(arrays), k = len(params)
-    cdef object out, x, former
-    if rule.kernel is not None and k == 0:
-        if n == 1 and rule.kernel.call1 != NULL and type(arrays[0]) is np_ndarray:
-            out = rule.kernel.call1(rule.kernel, arrays[0])
-            if out is not None:
-                return out
-        elif n == 2 and rule.kernel.call2 != NULL:
-            if type(arrays[0]) is np_ndarray or type(arrays[1]) is np_ndarray:
-                out = rule.kernel.call2(rule.kernel, arrays[0], arrays[1])
-                if out is not None:
-                    return out
-    for x in arrays:
-        if type(x) is np_ndarray and cnp.PyArray_NBYTES(<cnp.ndarray>x) >= LARGE:
-            former = pooled_enter()             # what NumPy makes comes from the pool
-            try:
-                return call_forward(rule, arrays, params)
-            finally:
-                pooled_leave(former)
-    return call_forward(rule, arrays, params)
-
-
-cdef object call_forward(Rule rule, list arrays, tuple params):
-    cdef Py_ssize_t n = len(arrays), k = len(params), i
-    cdef PyObject *argv[MAX_ARGS]
-    if n + k > MAX_ARGS:
-        return rule.forward(*arrays, **dict(zip(rule.params, params)))
-    for i in range(n):
-        argv[i] = <PyObject *>arrays[i]
-    for i in range(k):
-        argv[n + i] = <PyObject *>params[i]
-    return PyObject_Vectorcall(rule.forward, argv, n, <PyObject *>rule.params if k else NULL)
-
-
-cdef int own_copies(tuple inputs, list arrays) except -1:
-    """A user's own array may change before backward: keep a copy of it, not the array."""
-    cdef Py_ssize_t i
-    for i in range(len(arrays)):
-        x = arrays[i]
-        if x is inputs[i] and type(x) is np_ndarray and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x):
-            arrays[i] = x.copy("K")
-    return 0
-
-
-cdef tuple gather(Plan plan, Rule rule, list arrays, tuple params, object out, object made):
-    """Just what the plan's sources name."""
-    cdef list kept = []
-    for kind, index in plan.sources:
-        if kind == OUT:
-            kept.append(out)
-        elif kind == PARAM:
-            kept.append(params[index])
-        elif kind == BYPRODUCT:
-            kept.append(made[1 + index])
-        elif rule.variadic:
-            kept.append(tuple([view_of(kind, a) for a in arrays]))
-        else:
-            kept.append(view_of(kind, arrays[index]))
-    return tuple(kept)
-
-
-cdef object view_of(int kind, object a):
-    if kind == INPUT:
-        return a
-    return np.shape(a) if kind == SHAPE else getattr(a, "dtype", None)

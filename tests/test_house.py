@@ -26,7 +26,8 @@ def name_of(path):
 FLOORS = [
     ["minigrad.errors", "minigrad._version"],
     ["minigrad._kernels"],
-    ["minigrad.versions", "minigrad._tape", "minigrad._sweep", "minigrad.reference",
+    ["minigrad.versions", "minigrad._tape", "minigrad._record", "minigrad._sweep",
+     "minigrad.reference",
      "minigrad._threads", "minigrad._config", "minigrad._build"],
     ["minigrad._engine", "minigrad.op"],
     ["minigrad.ops"],
