@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
+from minigrad.ops.geometry import check_bytes
 from minigrad.ops.index import scatter_add
 from minigrad.ops.linear import matmul, product, same_dtype
 from minigrad.ops.shape import broadcast_to, sum_to
@@ -247,6 +248,8 @@ class Outer(Op):
     """
 
     def forward(x, y):
+        same_dtype("outer", x, y)
+        check_bytes("outer", (x.size, y.size), x.itemsize)
         return x.reshape((x.size, 1)) * y.reshape((1, y.size))
 
     def grad_x(gz, y, x_shape):

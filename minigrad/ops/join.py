@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from minigrad.errors import ArgError, DTypeError, ShapeError
 from minigrad.op import Op
+from minigrad.ops.geometry import check_bytes
 from minigrad.ops.index import getitem, scatter_add
 from minigrad.ops.shape import objection
 
@@ -134,11 +135,10 @@ class Pad(Op):
 
     def forward(x, *, pad_width, mode="constant", value=0.0):
         check_pad(x.shape, pad_width, mode)
+        check_bytes("pad", padded(x.shape, pad_width), x.itemsize)
         if mode != "constant":
             return x[copies(x.shape, pad_width, mode)]
-        z = np.full(
-            [b + n + a for n, (b, a) in zip(x.shape, pad_width, strict=True)], value, x.dtype
-        )
+        z = np.full(padded(x.shape, pad_width), value, x.dtype)
         z[inside(x.shape, pad_width)] = x
         return z
 
@@ -146,6 +146,11 @@ class Pad(Op):
         if mode == "constant":
             return getitem(gz, index=inside(x_shape, pad_width))
         return scatter_add(gz, index=copies(x_shape, pad_width, mode), shape=x_shape)
+
+
+def padded(shape: Shape, pad_width: Any) -> Shape:
+    """The shape with its padding."""
+    return tuple(b + n + a for n, (b, a) in zip(shape, pad_width, strict=True))
 
 
 def inside(shape: Shape, pad_width: Any) -> tuple[slice, ...]:
@@ -192,6 +197,8 @@ class Repeat(Op):
     """
 
     def forward(x, *, repeats, axis=None):
+        if np.asarray(repeats).dtype.kind not in "iu":
+            raise TypeError(f"repeat: repeats must be an int or a list of ints, got {repeats!r}")
         try:
             return np.repeat(x, repeats, axis)
         except AxisError:
@@ -224,6 +231,8 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     if not -x.ndim <= axis < x.ndim:
         raise objection("split", x.shape, axis)
     n, d = x.shape[axis], axis % x.ndim
+    if isinstance(sections, (str, float)):
+        raise TypeError(f"split: sections must be an int or a list of ints, got {sections!r}")
     if isinstance(sections, (int, np.integer)):
         if sections < 1:
             raise ArgError(f"split: sections must be at least 1, got {sections}")
@@ -274,6 +283,8 @@ class Roll(Op):
     """
 
     def forward(x, *, shift, axis=None):
+        if np.asarray(shift).dtype.kind not in "iu":
+            raise TypeError(f"roll: shift must be an int or a tuple of ints, got {shift!r}")
         try:
             return np.roll(x, shift, axis)
         except AxisError:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from minigrad.errors import ShapeError
 from minigrad.op import Op
+from minigrad.ops.geometry import number
 from minigrad.ops.index import getitem
 from minigrad.ops.join import flip, pad, stack
 from minigrad.ops.select import where
@@ -142,6 +143,7 @@ class Std(Op):
 
 def moment(op: str, x: Array, axis: Axis, correction: float, keepdims: bool) -> Any:
     """The variance, added up in float64."""
+    number(op, "correction", correction)
     wide = np.float64 if x.dtype == np.float32 else None
     z = reduced(op, "var", x, axis, keepdims=keepdims, ddof=correction, dtype=wide)
     return z if wide is None else z.astype(x.dtype)

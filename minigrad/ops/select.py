@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from minigrad._kernels import elementwise as kernels
 from minigrad.errors import ArgError, DTypeError
 from minigrad.op import Op
+from minigrad.ops.geometry import number
 
 Array = NDArray[Any]
 DTYPES = (
@@ -137,6 +138,9 @@ class Clip(Op, broadcasts=True):
     def forward(x, *, min=None, max=None):
         if min is None and max is None:
             raise ArgError("clip: min and max are both None; give at least one bound")
+        for name, bound in (("min", min), ("max", max)):
+            if bound is not None:
+                number("clip", name, bound)
         return np.clip(x, min, max)
 
     def grad_x(gz, x, min, max):

@@ -19,6 +19,7 @@ from numpy.exceptions import AxisError
 
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
+from minigrad.ops.geometry import check_bytes
 
 Shape = tuple[int, ...]
 
@@ -59,19 +60,21 @@ class Reshape(Op):
     def forward(x, *, shape):
         try:
             z = x.reshape(shape)
-        except (ValueError, OverflowError):
-            raise reshape_objection(x.shape, shape) from None
-        if z.shape != shape and np.min(shape, initial=0) < -1:  # NumPy takes -2 for -1
-            raise reshape_objection(x.shape, shape)
-        return z
+            if z.shape == shape or np.min(shape, initial=0) >= -1:  # NumPy takes -2 for -1
+                return z
+        except (ValueError, OverflowError, TypeError):
+            pass
+        raise reshape_objection(x.shape, shape)
 
     def grad_x(gz, x_shape):
         return gz.reshape(x_shape)
 
 
-def reshape_objection(x_shape: Shape, shape: Any) -> ShapeError:
+def reshape_objection(x_shape: Shape, shape: Any) -> Exception:
     """Say why x of this shape cannot become `shape`."""
     wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if not all(isinstance(n, (int, np.integer)) for n in wanted):
+        return TypeError(f"reshape: shape must be an int or a tuple of ints, got {shape!r}")
     head = f"reshape: x has {math.prod(x_shape)} elements, shape {x_shape}; "
     if wanted.count(-1) > 1:
         return ShapeError(f"{head}only one -1 can be worked out, got {wanted}")
@@ -99,9 +102,9 @@ class Flatten(Op):
 
     def forward(x, *, start_dim=0, end_dim=-1):
         n = max(x.ndim, 1)
-        if not (-n <= start_dim < n and -n <= end_dim < n):
-            bad = end_dim if -n <= start_dim < n else start_dim
-            raise objection("flatten", x.shape, bad)
+        for end in (start_dim, end_dim):
+            if not isinstance(end, int) or not -n <= end < n:
+                raise objection("flatten", x.shape, end)
         start, end = start_dim % n, end_dim % n
         if start > end:
             raise ArgError(
@@ -202,7 +205,7 @@ class Squeeze(Op):
     def forward(x, *, axis=None):
         try:
             return x.squeeze(axis)
-        except AxisError:
+        except (AxisError, TypeError):
             raise objection("squeeze", x.shape, axis) from None
         except ValueError:
             raise ShapeError(
@@ -250,6 +253,7 @@ class BroadcastTo(Op):
         try:
             return np.broadcast_to(x, shape)
         except ValueError:
+            check_bytes("broadcast_to", shape, x.itemsize)
             raise ShapeError(
                 f"broadcast_to: x of shape {x.shape} does not broadcast to {shape}; counted from "
                 "the right, each size must be equal or 1"

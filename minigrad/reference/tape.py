@@ -126,7 +126,10 @@ class Rule:
         inputs, params = spec.bind(args, kwargs)
         nodes = [x.node if isinstance(x, TensorBase) else None for x in inputs]
         arrays = spec.admit([x.data if isinstance(x, TensorBase) else x for x in inputs])
-        made = spec.forward(*arrays, **dict(zip(spec.params, params, strict=True)))
+        try:
+            made = spec.forward(*arrays, **dict(zip(spec.params, params, strict=True)))
+        except ValueError as why:
+            raise (spec.misfit(why, arrays) or why) from None
         out, *byproducts = made if spec.byproducts else (made,)
         if not any(isinstance(x, TensorBase) for x in inputs):
             return out, *byproducts

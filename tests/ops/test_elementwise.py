@@ -8,7 +8,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import ops
-from minigrad.errors import ArgError, DTypeError
+from minigrad.errors import ArgError, DTypeError, ShapeError
 from tests.ops.checks import CHECKS, Case, third_order
 
 TWO = ((3, 4), (3, 4))
@@ -247,6 +247,19 @@ def test_mixed_precision_is_refused():
         ops.mul(np.ones(2, np.float32), np.ones(2))
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize("op", [ops.add, ops.mul, ops.maximum, ops.pow])
+def test_arrays_of_integers_do_not_mix_with_floats_but_masks_and_numbers_do(op, dtype):
+    x = mg.Tensor(np.ones(2, np.float32)).requires_grad_()
+    for y in (np.ones(2, dtype), mg.Tensor(np.ones((), dtype))):
+        for pair in ((x, y), (y, x)):
+            with pytest.raises(DTypeError, match=rf"{op.__name__}.*float32 and .*int.*astype"):
+                op(*pair)
+    assert op(x, dtype(2)).dtype == np.float32
+    assert (x * np.array([True, False])).dtype == np.float32
+    assert op(np.arange(1, 3), np.arange(1, 3)).dtype == np.int64
+
+
 def test_astype_casts_the_gradient_back():
     x = mg.Tensor(np.ones(2, np.float32)).requires_grad_()
     y = x.astype(np.float64)
@@ -285,6 +298,35 @@ def test_bad_arguments_name_the_op_and_the_way_out():
         ops.gelu(np.ones(2), approximate="fast")
     with pytest.raises(ArgError, match="softplus: beta must be positive, got 0"):
         ops.softplus(np.ones(2), beta=0)
+
+
+@pytest.mark.parametrize("op", [ops.add, ops.div, ops.pow, ops.maximum], ids=lambda o: o.__name__)
+def test_shapes_that_do_not_broadcast_are_named(op):
+    for x in (np.ones((2, 3)), mg.Tensor(np.ones((2, 3)))):
+        with pytest.raises(
+            ShapeError, match=rf"{op.__name__}: .* x \(2, 3\), y \(4,\); counted from the right"
+        ):
+            op(x, np.ones(4))
+    with pytest.raises(ShapeError, match=r"where: .*condition \(3,\), x \(2,\)"):
+        ops.where(np.ones(3, bool), np.ones(2), 0.0)
+
+
+def test_nested_lists_are_arrays_unless_they_are_ragged():
+    assert ops.add(np.ones(2, np.float32), [1, 2]).tolist() == [2.0, 3.0]
+    for bad in ([[1.0], [1.0, 2.0]], ["a"], [None, [1]]):
+        with pytest.raises(DTypeError, match=r"add: .* is no array of numbers"):
+            ops.add(np.ones(2), bad)
+
+
+def test_constants_of_the_wrong_kind():
+    for call in (
+        lambda x: ops.clip(x, min="a"),
+        lambda x: ops.leaky_relu(x, negative_slope="a"),
+        lambda x: ops.elu(x, alpha=None),
+        lambda x: ops.softplus(x, beta="1"),
+    ):
+        with pytest.raises(TypeError, match=r"\w+: \w+ must be a number"):
+            call(np.ones(3))
 
 
 @pytest.mark.parametrize("bad", ["text", object(), np.ones(2, complex), np.array(["a"])])

@@ -266,3 +266,41 @@ def test_split_and_repeat_refuse_what_does_not_divide():
         ops.repeat(np.ones(X), repeats=-1)
     with pytest.raises(ArgError, match=r"repeat: repeats \(1, 2\) does not fit axis 1"):
         ops.repeat(np.ones(X), repeats=(1, 2), axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("reshape: shape", lambda x: ops.reshape(x, shape=(2.0, 12))),
+        ("reshape: shape", lambda x: ops.reshape(x, shape=None)),
+        ("flatten: axis", lambda x: ops.flatten(x, start_dim=0.5)),
+        ("squeeze: axis", lambda x: ops.squeeze(x, axis=1.0)),
+        ("swapaxes: axis", lambda x: ops.swapaxes(x, axis1="a", axis2=0)),
+        ("repeat: repeats", lambda x: ops.repeat(x, repeats=1.5)),
+        ("roll: shift", lambda x: ops.roll(x, shift=1.5)),
+        ("split: sections", lambda x: ops.split(x, 2.0)),
+        ("split: sections", lambda x: ops.split(x, "a")),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_a_type_error(name, call):
+    with pytest.raises(TypeError, match=f"{name}.* must be an int"):
+        call(np.ones(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("pad", lambda x: ops.pad(x, pad_width=((2**62, 0),))),
+        ("pad", lambda x: ops.pad(x, pad_width=((2**70, 0),), mode="reflect")),
+        ("broadcast_to", lambda x: ops.broadcast_to(x, shape=(2**40, 2**40, 3))),
+        ("outer", lambda x: ops.outer(*[np.broadcast_to(1.0, 2**31)] * 2)),
+    ],
+)
+def test_a_size_that_overflows_is_found_before_memory_is_asked_for(name, call):
+    with pytest.raises(ShapeError, match=f"{name}: .*overflows"):
+        call(np.ones(3))
+
+
+def test_a_size_that_no_machine_has_is_a_memory_error():
+    with pytest.raises(MemoryError):
+        ops.repeat(np.ones(3), repeats=2**45)
