@@ -3,8 +3,9 @@
  * Design: `tile` is one source for every tile size: mr and nv are constants wherever it is inlined,
  * so its loops unroll and the accumulators live in registers.  On AVX2 a 6 x 2-vector tile is
  * 12 accumulators + 2 vectors of B + 1 broadcast of A: 15 of 16 registers, and per step of k
- * 12 multiply-adds against 9 loads.  Rows past the last full tile get kernels of 1..5 rows, columns
- * past the last full panel go through a small buffer: no slow generic loop anywhere.
+ * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows and one vector.
+ * Rows past the last full tile get kernels of fewer rows, columns past the last whole vector go
+ * through a small buffer: no slow generic loop anywhere.
  */
 #ifndef MINIGRAD_BLOCK_H
 #define MINIGRAD_BLOCK_H
@@ -14,9 +15,10 @@
 #include "gemm.h"
 #include "vec.h"
 
-#define MR 6
+#define MR 6         /* rows of a tile that is two vectors wide */
 #define NV 2
 #define NR (NV * VL)
+#define TALL 8       /* rows of a tile that is one vector wide: enough chains for two FMA units */
 
 /* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */
 typedef struct {
@@ -31,79 +33,87 @@ typedef struct {
 INLINE vreal relu(vreal x) { return vselect(x < vset(0), vset(0), x); }
 
 INLINE void tile(const int mr, const int nv, const tile_args *t) {
-    vreal acc[MR][NV];
-    const real *a[MR];
-    UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        acc[i][j] = t->flags & BLOCK_ACCUMULATE ? vload(t->c + t->c_at[i] + j * VL)
-                    : t->bias                   ? vload(t->bias + j * VL)
-                                                : vset(0);
-    UNROLL(6) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
+    vreal acc[MR * NV]; /* mr * nv of them */
+    const real *a[TALL];
+    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
+        acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE ? vload(t->c + t->c_at[i] + j * VL)
+                          : t->bias                   ? vload(t->bias + j * VL)
+                                                      : vset(0);
+    UNROLL(8) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     for (const real *b = t->b; col < end; col++, b += NR) {
         vreal bs[NV];
         UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
-        UNROLL(6) for (int i = 0; i < mr; i++) {
+        UNROLL(8) for (int i = 0; i < mr; i++) {
             const vreal s = vset(a[i][*col]);
-            UNROLL(2) for (int j = 0; j < nv; j++) acc[i][j] += s * bs[j];
+            UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
         }
     }
     if (t->flags & BLOCK_RELU)
-        UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-            acc[i][j] = relu(acc[i][j]);
-    UNROLL(6) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        vstore(t->c + t->c_at[i] + j * VL, acc[i][j]);
+        UNROLL(12) for (int i = 0; i < mr * nv; i++) acc[i] = relu(acc[i]);
+    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
+        vstore(t->c + t->c_at[i] + j * VL, acc[i * nv + j]);
 }
 
-/* The last rows of a block, and narrow panels: one case per tile size. */
-static void small_tile(int mr, int nv, const tile_args *t) {
-    switch (mr * NV + nv - NV) {
-    case 1: tile(1, 1, t); break;
-    case 2: tile(1, 2, t); break;
-    case 3: tile(2, 1, t); break;
-    case 4: tile(2, 2, t); break;
-    case 5: tile(3, 1, t); break;
-    case 6: tile(3, 2, t); break;
-    case 7: tile(4, 1, t); break;
-    case 8: tile(4, 2, t); break;
-    case 9: tile(5, 1, t); break;
-    case 10: tile(5, 2, t); break;
-    case 11: tile(6, 1, t); break;
+/* Two vectors of columns, the last rows of a block. */
+static void wide_tile(int mr, const tile_args *t) {
+    switch (mr) {
+    case 1: tile(1, 2, t); break;
+    case 2: tile(2, 2, t); break;
+    case 3: tile(3, 2, t); break;
+    case 4: tile(4, 2, t); break;
+    case 5: tile(5, 2, t); break;
     default: tile(6, 2, t);
+    }
+}
+
+/* One vector of columns. */
+static void narrow_tile(int mr, const tile_args *t) {
+    switch (mr) {
+    case 1: tile(1, 1, t); break;
+    case 2: tile(2, 1, t); break;
+    case 3: tile(3, 1, t); break;
+    case 4: tile(4, 1, t); break;
+    case 5: tile(5, 1, t); break;
+    case 6: tile(6, 1, t); break;
+    case 7: tile(7, 1, t); break;
+    default: tile(8, 1, t);
     }
 }
 
 /* A tile whose columns of C are fewer than its vectors hold, or not side by side. */
 static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
-    static const intptr_t buffer_at[MR] = {0, NR, 2 * NR, 3 * NR, 4 * NR, 5 * NR};
     const int width = cols > VL ? NR : VL;
     real buffer[MR * NR], *c = t.c;
+    intptr_t buffer_at[TALL];
     const intptr_t *c_at = t.c_at;
     t.c = buffer;
     t.c_at = buffer_at;
-    if (t.flags & BLOCK_ACCUMULATE)
-        for (int i = 0; i < mr; i++)
-            for (int j = 0; j < width; j++)
-                buffer[i * NR + j] = j < cols ? c[c_at[i] + j * c_step] : 0;
-    small_tile(mr, width / VL, &t);
+    for (int i = 0; i < mr; i++) {
+        buffer_at[i] = i * width;
+        for (int j = 0; t.flags & BLOCK_ACCUMULATE && j < width; j++)
+            buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;
+    }
+    (cols > VL ? wide_tile : narrow_tile)(mr, &t);
     for (int i = 0; i < mr; i++)
-        for (int j = 0; j < cols; j++) c[c_at[i] + j * c_step] = buffer[i * NR + j];
+        for (int j = 0; j < cols; j++) c[c_at[i] + j * c_step] = buffer[i * width + j];
 }
 
 /* All rows of C in one panel's columns. */
 static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
-    const int loose = c_step != 1 || cols % VL;
+    const int loose = c_step != 1 || cols % VL, rows = cols > VL ? MR : TALL;
     if (!loose && cols == NR)
         for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
             tile(MR, NV, &t);
         }
-    for (; m > 0; m -= MR, t.row_at += MR, t.c_at += MR) {
-        const int mr = (int)(m < MR ? m : MR);
+    for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
+        const int mr = (int)(m < rows ? m : rows);
         if (loose)
             loose_tile(mr, cols, c_step, t);
         else
-            small_tile(mr, cols / VL, &t);
+            (cols > VL ? wide_tile : narrow_tile)(mr, &t);
     }
 }
 
