@@ -161,7 +161,8 @@ LOSSES = [
             (f(4, 5), SEVEN, {"ignore_index": 3}), kind=LINEAR, fixed=("weight",), nan="felt"),
     *expand("nll_loss_grad", (f(4), LABELS, {"classes": 5}),
             (f(4), IGNORED, pos(5), {"classes": 5}),
-            (f(4), SEVEN, {"classes": 6, "ignore_index": 3}), kind=LINEAR, fixed=("weight",), nan="felt"),
+            (f(4), SEVEN, {"classes": 6, "ignore_index": 3}),
+            kind=LINEAR, fixed=("weight",), nan="felt"),
 ]  # fmt: skip
 
 NO_LABELS = np.zeros(0, np.int64)

@@ -1,0 +1,15 @@
+"""Design: all planted faults, in one list; the size of a sample is drawn from a fixed seed."""
+
+from __future__ import annotations
+
+import random
+
+from tests.sabotage import kernels, library, rules, windows
+from tests.sabotage.fault import Fault
+
+FAULTS: list[Fault] = [*windows.FAULTS, *kernels.FAULTS, *rules.FAULTS, *library.FAULTS]
+
+
+def sample(count: int, seed: int = 0) -> list[Fault]:
+    """`count` faults, the same for the same seed."""
+    return random.Random(seed).sample(FAULTS, min(count, len(FAULTS)))

@@ -1,0 +1,83 @@
+"""Design: faults in normalization, softmax, losses, elementwise kernels and optimizer steps."""
+
+from tests.sabotage.fault import faults_in
+
+NORM = "tests/kernels/test_norm.py tests/registry tests/kernels/test_isa_and_threads.py"
+LOSS = "tests/kernels/test_loss.py tests/ops/test_loss.py"
+OPTIM = "tests/kernels/test_optim.py tests/optim/test_rules.py"
+ELEMENTWISE = "tests/kernels/test_elementwise.py tests/ops/test_elementwise.py"
+
+FAULTS = [
+    *faults_in("src/simd/norm.c", NORM, [
+        ("variance-by-n-minus-1",
+         "(second - first * first / rows) / rows;",
+         "(second - first * first / rows) / (rows - 1);"),
+        ("eps-outside-the-root",
+         "(real)(g / sqrt(((const real *)var)[c] + eps));",
+         "(real)(g / (sqrt(((const real *)var)[c]) + eps));"),
+        ("sums-of-the-first-slot-only",
+         "for (intptr_t slot = 0; slot < a->slots; slot++) {\n            sum +=",
+         "for (intptr_t slot = 0; slot < 1; slot++) {\n            sum +="),
+        ("mean-treated-as-constant", "= (real)(share * sum);", "= (real)(0 * sum);"),
+        ("variance-treated-as-constant", "(real)(share * slope / v);", "(real)(0 * slope / v);"),
+        ("relu-gradient-at-zero",
+         "vselect(v->z > vset(0), gy, vset(0))", "vselect(v->z >= vset(0), gy, vset(0))"),
+        ("mask-without-the-residual", "if (a.g) a.residual = 0;", "a.residual = 0;"),
+        ("pivot-moved-by-half", "d * (2 * s + m * d);", "d * (s + m * d);"),
+        ("slot-sums-uninitialized",
+         "const int is_first = row == t->row;", "const int is_first = row == 0;"),
+        ("eps-missing-in-the-gradient",
+         "const double v = ((const real *)var)[c] + eps;",
+         "const double v = ((const real *)var)[c];"),
+    ]),
+    *faults_in("src/simd/lrn.c", NORM, [
+        ("lrn-window-not-mirrored",
+         "store_lanes(l->terms + a->after + c", "store_lanes(l->terms + a->before + c"),
+        ("lrn-factor-two", "(real)(2 * a->scale * a->beta)", "(real)(a->scale * a->beta)"),
+    ]),
+    *faults_in("src/kernels/norm.pyx", NORM, [
+        ("lrn-even-window-shifted",
+         "a.before = min(size // 2, a.channels - 1)",
+         "a.before = min((size - 1) // 2, a.channels - 1)"),
+        ("inference-gradient-of-training",
+         "return call.gradient(gy, mean, var, epsilon, False, needs_residual)",
+         "return call.gradient(gy, mean, var, epsilon, True, needs_residual)"),
+    ]),
+    *faults_in("src/simd/loss.c", LOSS, [
+        ("log-softmax-overflows",
+         "const real m = row_max(x, a->classes);", "const real m = x[0] < 1 ? x[0] : 1;"),
+        ("smoothing-missing-in-the-gradient",
+         "const vreal total = vset((real)(at_label + uniform * a->weight_sum));",
+         "const vreal total = vset((real)at_label);"),
+        ("smoothing-adds-to-the-label",
+         "const real share = w * (real)(1 - a->smoothing);", "const real share = w;"),
+        ("smoothing-forgets-the-weights",
+         "vselect(weight == vset(0), vset(0), weight * d)",
+         "vselect(weight == vset(0), vset(0), d)"),
+        ("log-softmax-gradient-of-ones",
+         "load_row(g + c, n, 0) - p * total", "load_row(g + c, n, 0) - p"),
+    ]),
+    *faults_in("src/simd/optim.c", OPTIM, [
+        ("nesterov-ignored", "g = step->nesterov ? g + momentum * b : b;", "g = b;"),
+        ("adam-eps-inside-the-correction",
+         "(vsqrt(v) / scale + eps)", "((vsqrt(v) + eps) / scale)"),
+        ("decay-passes-through-the-moments", "p = p * shrink;", "g = g + decay * p;"),
+        ("rmsprop-not-centered", "v = v - m * m;", "v = v - 0 * m;"),
+        ("dampening-ignored",
+         "vreal b = momentum * load_lanes(bs + i, left) + keep * g;",
+         "vreal b = momentum * load_lanes(bs + i, left) + g;"),
+    ]),
+    *faults_in("src/simd/elementwise.c", ELEMENTWISE, [
+        ("relu-kernel-gradient-at-zero",
+         "return vselect((vmask)(z > vset(0)), g, vset(0));",
+         "return vselect((vmask)(z >= vset(0)), g, vset(0));"),
+        ("maximum-ignores-nan",
+         "vselect((vmask)(x >= y) | (vmask)(x != x), x, y)", "vselect((vmask)(x >= y), x, y)"),
+        ("number-minus-array-turned",
+         "sub_from_v(vreal x, vreal y) { return y - x; }",
+         "sub_from_v(vreal x, vreal y) { return x - y; }"),
+        ("last-elements-not-computed",
+         "vreal a = f(vload(x + i), vload(y + i));",
+         "vreal a = f(vload(x + i), vload(y));"),
+    ]),
+]  # fmt: skip
