@@ -3,6 +3,7 @@
     python -m tests.sabotage                  the whole catalogue
     python -m tests.sabotage --sample 12      twelve of it, always the same ones
     python -m tests.sabotage --only ID        one fault (or several: --only ID --only ID)
+    python -m tests.sabotage --under src/simd only the faults in files whose path begins so
     python -m tests.sabotage --list           what there is
 
 Before the faults, the tests run without one (`--trust` skips that). Exits with 1 when a fault
@@ -39,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.sabotage", description=__doc__.split("\n")[0])
     parser.add_argument("--sample", type=int, metavar="N", help="only N faults")
     parser.add_argument("--only", action="append", metavar="ID", help="only this fault")
+    parser.add_argument("--under", default="", metavar="PATH", help="only files under this path")
     parser.add_argument("--trust", action="store_true", help="do not run the tests without a fault")
     parser.add_argument("--list", action="store_true", help="print the catalogue")
     options = parser.parse_args()
@@ -47,6 +49,7 @@ def main() -> int:
         chosen = [f for f in FAULTS if f.id in options.only]
         if len(chosen) != len(options.only):
             parser.error(f"unknown fault among {options.only}; --list shows all")
+    chosen = [f for f in chosen if f.file.startswith(options.under)]
     if options.list:
         print(*(f"{f.id:44} {f.file}" for f in chosen), sep="\n")
         return 0

@@ -49,10 +49,10 @@ FAULTS = [
          "elif common[i] != size[p]:", "elif common[i] < size[p]:"),
     ]),
     *faults_in("src/simd/block.h", GEMM + " " + CONV, [
-        ("product-not-accumulated", "acc[i][j] += s * bs[j];", "acc[i][j] = s * bs[j];"),
+        ("product-not-accumulated", "acc[i * nv + j] += s * bs[j];", "acc[i * nv + j] = s * bs[j];"),
         ("narrow-tile-forgets-its-sum",
-         "buffer[i * NR + j] = j < cols ? c[c_at[i] + j * c_step] : 0;",
-         "buffer[i * NR + j] = 0;"),
+         "buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;",
+         "buffer[i * width + j] = 0;"),
         ("bias-of-the-first-panel",
          "bias[q] = ((const real *)p->bias)[j + q];", "bias[q] = ((const real *)p->bias)[q];"),
         ("fused-relu-swallows-nan",
