@@ -16,15 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._engine import (
-    Node,
-    TensorBase,
-    configure,
-    mutated,
-    sweep,
-)
+from ._engine import Node, TensorBase, configure, mutated, sweep
 from ._kernels.elementwise import add_
-from .errors import ArgError, DTypeError, GraphError, ShapeError
+from .errors import DTypeError, GraphError, ShapeError
 from .inplace import overwrite, update
 from .methods import ArrayMethods
 from .ops import elementwise, matmul, shape
@@ -328,21 +322,10 @@ def seed(t: Tensor, gradient: Any, *, create_graph: bool) -> Any:
     return array
 
 
-def unbroadcast(g: Any, sizes: tuple[int, ...]) -> Any:
-    """Sum a gradient over the axes along which an input was broadcast to `g`'s shape."""
-    lead = g.ndim - len(sizes)
-    if lead < 0:
-        raise ArgError(f"cannot undo broadcasting from {g.shape} to {sizes}")
-    axes = tuple(range(lead)) + tuple(
-        i + lead for i, n in enumerate(sizes) if n == 1 and g.shape[i + lead] != 1
-    )
-    return g.sum(axis=axes, keepdims=True).reshape(sizes)
-
-
 configure(
     tensor=Tensor,
     accumulate=add_,
-    unbroadcast=unbroadcast,
+    unbroadcast=lambda g, sizes: shape.sum_to(g, shape=sizes),
     operators={
         "add": elementwise.add,
         "sub": elementwise.sub,
