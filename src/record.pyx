@@ -136,6 +136,7 @@ cdef object binary(object op, object x, object y):
     cdef object xa, ya, out = None
     cdef Node xn = None, yn = None, node
     cdef Plan plan
+    cdef long long changed
     cdef bint short = rule.kernel is not None and above.anomaly is None and not in_segment()
     if isinstance(x, TensorBase):
         xa, xn = (<TensorBase>x).data, (<TensorBase>x).node
@@ -150,7 +151,8 @@ cdef object binary(object op, object x, object y):
     else:
         short, ya = False, y
     if short and (type(xa) is np_ndarray or type(ya) is np_ndarray):
-        if (xn is None or tracked_changes() <= xn.born) and (yn is None or tracked_changes() <= yn.born):
+        changed = tracked_changes()
+        if (xn is None or changed <= xn.born) and (yn is None or changed <= yn.born):
             out = rule.kernel.call2(rule.kernel, xa, ya)
     if out is None:
         if not (isinstance(xa, OPERANDS) and isinstance(ya, OPERANDS)):

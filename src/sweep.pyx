@@ -5,7 +5,7 @@ Design.  ``sweep`` collects the nodes under an output, sorts them by serial numb
 the last to the first and forgets each as it goes.  A node's gradient is complete when its turn
 comes, because everything that used its output is younger.  No recursion; one C array of nodes.
 Gradients of leaves are handed over at the very end, so an error before that changes none of them.
-When anything in the graph is large, what NumPy makes for a rule comes from the pool: no fresh pages.
+When anything in the graph is large, what NumPy makes for a rule comes from the pool.
 
 ``minigrad/reference/tape.py`` is the same in plain Python, and the specification.
 Absent on purpose: parallel playing of independent nodes (kernels use the threads).
@@ -182,7 +182,7 @@ cdef class Sweep:
                 g = None
             node.sweep = None
             self.entries[k].node = NULL
-            Py_DECREF(node)                     # forgotten: its arrays go as soon as nobody holds it
+            Py_DECREF(node)                     # forgotten: its arrays go with it
         if self.captured is not None:
             for leaf in list(self.leaves):
                 g = self.leaves.pop(leaf)

@@ -2,10 +2,10 @@
 """The tape: nodes, and the Tensor's half of them.
 
 Design.  A ``Node`` has a serial number, its op, its parents and what the gradient rules asked for.
-A node is made after its parents, so the order of serial numbers is a topological order: that is the
-whole proof, and why it is called a tape.  Nodes point to nodes, never to Tensors; a leaf's node owns
-the leaf's gradient.  There is no global list: what nobody can reach is freed, and without recursion
-(``trashcan``).
+A node is made after its parents, so the order of serial numbers is a topological order: that is
+the whole proof, and why it is called a tape.  Nodes point to nodes, never to Tensors; a leaf's node
+owns the leaf's gradient.  There is no global list: what nobody can reach is freed, and without
+recursion (``trashcan``).
 
 ``minigrad/reference/tape.py`` is the same in plain Python, and the specification: read that first.
 Absent on purpose: any knowledge of ops or kernels; ``configure`` names what lies above.
@@ -107,7 +107,7 @@ def close_segment():
 
 
 def mutated(array, Node tracked=None):
-    """Note that a buffer was changed in place; `tracked`: the node that stands for its new value."""
+    """A buffer was changed in place; `tracked`: the node that stands for its new value."""
     global clock, last_mutation, last_tracked
     clock += 1
     last_mutation = clock
@@ -149,7 +149,7 @@ cdef class TensorBase:
 
     def __init__(self, data, Node node=None):
         if not isinstance(data, np.ndarray):
-            raise TypeError("Tensor wraps a NumPy array; use minigrad.tensor(...) for anything else")
+            raise TypeError("Tensor wraps a NumPy array; use minigrad.tensor(...) for the rest")
         self.data = data
         self.node = node
 

@@ -35,7 +35,7 @@ typedef struct {
 
 /* choose.c */
 const kernel_table *choose_table(int real64);    /* the table in use; NULL before choose_isa */
-int choose_isa(const char *name);                /* NULL: the best; 0 on success, -1 unknown, -2 unsupported */
-const char *list_isas(void);                     /* the instruction sets that were built, by commas */
+int choose_isa(const char *name);    /* NULL: the best; 0 done, -1 unknown, -2 not on this CPU */
+const char *list_isas(void);         /* the instruction sets that were built, by commas */
 
 #endif

@@ -166,7 +166,7 @@ INLINE void store_bytes(uint8_t *p, vreal v) { *p = (uint8_t)v; }
 #define PREFETCH(p) ((void)(p))
 #endif
 
-/* Denormals are flushed inside float32 kernels only; the caller's floating-point mode comes back. */
+/* Denormals are flushed inside float32 kernels only; the caller's mode comes back. */
 #if !defined(REAL64) && (defined(__SSE2__) || defined(_M_X64))
 #include <xmmintrin.h>
 INLINE unsigned fp_enter(void) {
