@@ -396,6 +396,32 @@ def test_float32_stays_float32_in_every_derivative(name):
         assert g is None or (g.dtype == np.float32 and np.isfinite(g.data).all())
 
 
+NUMBERS = {
+    "layer_norm": lambda x, n: F.layer_norm(x, 5, eps=n),
+    "group_norm": lambda x, n: F.group_norm(x, 5, eps=n),
+    "batch_norm": lambda x, n: F.batch_norm(x, None, None, training=True, eps=n, momentum=n),
+    "local_response_norm": lambda x, n: F.local_response_norm(x[..., None], 3, n, n, n),
+    "smooth_l1_loss": lambda x, n: F.smooth_l1_loss(x, x * 2.0, beta=n),
+    "cross_entropy": lambda x, n: F.cross_entropy(x[..., 0], LABELS, label_smoothing=n),
+    "soft cross_entropy": lambda x, n: F.cross_entropy(x, x, label_smoothing=n),
+    "leaky_relu": lambda x, n: F.leaky_relu(x, n),
+    "elu": lambda x, n: F.elu(x, n),
+    "softplus": lambda x, n: F.softplus(x, n, n),
+    "dropout": lambda x, n: F.dropout(x, float(n)),
+    "pad": lambda x, n: F.pad(x, (1, 0), value=n),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_numpy_number_as_argument_does_not_change_the_dtype(name):
+    x = leaf(image(4, 5, 3 if name != "layer_norm" else 5).astype(np.float32))
+    y = NUMBERS[name](x, np.float64(0.5))
+    assert y.dtype == np.float32
+    (g,) = grad([(y * y).sum()], [x], create_graph=True)
+    (g * g).sum().backward()
+    assert g.dtype == x.grad.dtype == np.float32
+
+
 @pytest.mark.parametrize("name", [n for n in CALLS if n != "dropout"])
 def test_plain_arrays_are_only_computed_and_give_the_same_bits(name):
     shapes, f = CALLS[name]

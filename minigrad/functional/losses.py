@@ -135,15 +135,16 @@ def cross_entropy(
 def soft_rows(x: Any, target: Any, weight: Any, label_smoothing: float) -> Any:
     """-sum_c weight_c q_c log softmax(x)_c along the class axis, q the smoothed target."""
     op, axis = "cross_entropy", min(1, x.ndim - 1)
-    if not 0 <= number(op, "label_smoothing", label_smoothing) <= 1:
+    smoothing = number(op, "label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
         raise ArgError(f"{op}: label_smoothing must be in [0, 1], got {label_smoothing}")
     if raw(target).dtype != x.dtype:
         raise DTypeError(
             f"{op}: x is {x.dtype} but target is {raw(target).dtype}; cast with .astype"
         )
     q = target
-    if label_smoothing:
-        q = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
+    if smoothing:
+        q = target * (1 - smoothing) + smoothing / x.shape[axis]
     if weight is not None:
         class_weights(op, x.shape[axis], raw(weight))
         q = q * weight.reshape((-1, *(1,) * (x.ndim - axis - 1)))

@@ -83,7 +83,7 @@ class L1Loss(Op):
 
 def slope(d, beta):
     """The derivative of smooth L1: d/beta inside, its sign outside."""
-    return where(absolute(d) < beta, d / beta, sign(d))
+    return where(absolute(d) < beta, d / float(beta), sign(d))
 
 
 class SmoothL1Loss(Op):
@@ -103,11 +103,12 @@ class SmoothL1Loss(Op):
     """
 
     def forward(x, y, *, beta=1.0):
-        if not 0 < number("smooth_l1_loss", "beta", beta) < float("inf"):
+        limit = number("smooth_l1_loss", "beta", beta)
+        if not 0 < limit < float("inf"):
             raise ArgError(f"smooth_l1_loss: beta must be positive, got {beta}; for 0 use l1_loss")
         check_same("smooth_l1_loss", x, y)
         d = np.abs(x - y)
-        return np.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
+        return np.where(d < limit, d * d * (0.5 / limit), d - 0.5 * limit)
 
     def grad_x(gz, x, y, beta):
         return gz * slope(x - y, beta)

@@ -19,10 +19,12 @@ from minigrad.ops.elementwise import sqrt
 from minigrad.ops.geometry import Array, Shape, number, same_dtype
 
 
-def check_eps(op: str, eps: object) -> None:
-    """eps is a positive number."""
-    if not 0 < number(op, "eps", eps) < float("inf"):
+def check_eps(op: str, eps: object) -> float:
+    """eps, a positive number, as a float: a NumPy number would change the dtype."""
+    value = number(op, "eps", eps)
+    if not 0 < value < float("inf"):
         raise ArgError(f"{op}: eps must be positive and finite, got {eps}")
+    return value
 
 
 def _check(
@@ -109,7 +111,7 @@ class BatchNorm(Op, byproducts=("mean", "var")):
         axes = axes_but_channels(x.ndim)
         d = x - x.mean(axis=axes, keepdims=True)
         var = (d * d).mean(axis=axes, keepdims=True)
-        return _affine(d / sqrt(var + eps), gamma, beta, residual, relu)
+        return _affine(d / sqrt(var + float(eps)), gamma, beta, residual, relu)
 
 
 class BatchNormInference(Op):
@@ -150,7 +152,7 @@ class BatchNormInference(Op):
 
     def composite(x, mean, var, gamma=None, beta=None, residual=None, *, eps, relu=False):
         shape = column(x.ndim)
-        xhat = (x - mean.reshape(shape)) / sqrt(var.reshape(shape) + eps)
+        xhat = (x - mean.reshape(shape)) / sqrt(var.reshape(shape) + float(eps))
         return _affine(xhat, gamma, beta, residual, relu)
 
 

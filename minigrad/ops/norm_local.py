@@ -72,8 +72,8 @@ class LocalResponseNorm(Op):
     def composite(x, *, size, alpha=1e-4, beta=0.75, k=1.0):
         n, c, h, w = x.shape
         near = matmul(band(c, size).astype(x.dtype), (x * x).reshape((n, c, h * w)))
-        s = k + alpha / size * near.reshape(x.shape)
-        return x * s**-beta
+        s = float(k) + float(alpha) / size * near.reshape(x.shape)
+        return x * s ** -float(beta)
 
 
 def standardize(x, axes):
@@ -112,7 +112,7 @@ class LayerNorm(Op):
 
     def forward(x, gamma=None, beta=None, *, shape, eps=1e-5):
         op = "layer_norm"
-        check_eps(op, eps)
+        eps = check_eps(op, eps)
         same_dtype(op, "x", x, weight=gamma, bias=beta)
         check_layer(op, x.shape, shape, weight=gamma, bias=beta)
         d, var = standardize(x, last_axes(x.ndim, shape))
@@ -123,7 +123,7 @@ class LayerNorm(Op):
     def grads(gy, needs, x, gamma, shape, eps):
         axes, samples = last_axes(x.ndim, shape), tuple(range(x.ndim - len(shape)))
         d, var = standardize(x, axes)
-        rstd = 1 / sqrt(var + eps)
+        rstd = 1 / sqrt(var + float(eps))
         gxhat = gy if gamma is None else gy * gamma
         return (
             standardize_grad(gxhat, d, rstd, axes) if needs[0] else None,
@@ -178,7 +178,7 @@ class GroupNorm(Op):
 
     def forward(x, gamma=None, beta=None, *, groups, eps=1e-5):
         op = "group_norm"
-        check_eps(op, eps)
+        eps = check_eps(op, eps)
         integer(op, "num_groups", groups, 1)
         same_dtype(op, "x", x, weight=gamma, bias=beta)
         if x.ndim < 2 or 0 in x.shape[1:]:
@@ -196,7 +196,7 @@ class GroupNorm(Op):
     def grads(gy, needs, x, gamma, groups, eps):
         column_shape, grouped = column(x.ndim), by_group(x.shape, groups)
         d, var = standardize(x.reshape(grouped), 2)
-        rstd = 1 / sqrt(var + eps)
+        rstd = 1 / sqrt(var + float(eps))
         gxhat = gy if gamma is None else gy * gamma.reshape(column_shape)
         axes = axes_but_channels(x.ndim)
         return (
