@@ -76,9 +76,7 @@ def make_step(net, batch, mode, form):
                 return run(x)
 
         return infer
-    sgd = torch.optim.SGD(
-        model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True
-    )
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
 
     def train():
         sgd.zero_grad()

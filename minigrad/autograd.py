@@ -179,19 +179,23 @@ def jvp(
         if not tracked:
             return y, like(y, zeros_where_none([None] * len(ys), ys))
         gs = grad(
-            [t for t, _ in tracked], xs, [d for _, d in tracked], create_graph=True,
+            [t for t, _ in tracked],
+            xs,
+            [d for _, d in tracked],
+            create_graph=True,
             allow_unused=True,
         )  # linear in the dummies: its derivative with respect to them is J v
         pairs = [
-            (g, d)
-            for g, d in zip(gs, listed(v), strict=True)
-            if g is not None and g.requires_grad
+            (g, d) for g, d in zip(gs, listed(v), strict=True) if g is not None and g.requires_grad
         ]
         jv: Sequence[Tensor | None] = [None] * len(ys)
         if pairs:
             jv = grad(
-                [g for g, _ in pairs], dummies, [d for _, d in pairs],
-                create_graph=create_graph, allow_unused=True,
+                [g for g, _ in pairs],
+                dummies,
+                [d for _, d in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
             )
     out = y if create_graph else like(y, [t.detach() for t in ys])
     return out, like(y, zeros_where_none(jv, ys))
@@ -207,15 +211,16 @@ def hvp(function: Callable[..., Any], inputs: Any, v: Any, create_graph: bool = 
         y = function(*xs)
         gs = grad(y, xs, create_graph=True, allow_unused=True)
         pairs = [
-            (g, d)
-            for g, d in zip(gs, listed(v), strict=True)
-            if g is not None and g.requires_grad
+            (g, d) for g, d in zip(gs, listed(v), strict=True) if g is not None and g.requires_grad
         ]
         hv: Sequence[Tensor | None] = [None] * len(xs)
         if pairs:
             hv = grad(
-                [g for g, _ in pairs], xs, [d for _, d in pairs],
-                create_graph=create_graph, allow_unused=True,
+                [g for g, _ in pairs],
+                xs,
+                [d for _, d in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
             )
     return (y if create_graph else y.detach()), like(inputs, zeros_where_none(hv, xs))
 
@@ -235,8 +240,12 @@ def jacobian(function: Callable[..., Any], inputs: Any, create_graph: bool = Fal
             gs: Sequence[Tensor | None] = [None] * len(xs)
             if y.requires_grad:
                 gs = grad(
-                    y, xs, Tensor(unit.reshape(y.shape)), retain_graph=True,
-                    create_graph=create_graph, allow_unused=True,
+                    y,
+                    xs,
+                    Tensor(unit.reshape(y.shape)),
+                    retain_graph=True,
+                    create_graph=create_graph,
+                    allow_unused=True,
                 )
             rows.append(zeros_where_none(gs, xs))
         blocks = [

@@ -59,9 +59,7 @@ class Segment(Collector):
 
     def inputs(self) -> list[Any]:
         """The first run's arguments again, off the graph."""
-        return [
-            Tensor(x[0]).requires_grad_(x[1]) if isinstance(x, tuple) else x for x in self.args
-        ]
+        return [Tensor(x[0]).requires_grad_(x[1]) if isinstance(x, tuple) else x for x in self.args]
 
     def refill(self) -> None:
         """Run the function again and hand the nodes what they keep. Raises GraphError."""

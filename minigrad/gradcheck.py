@@ -63,9 +63,7 @@ def direction(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray(u / max(float(np.linalg.norm(u)), 1e-300))
 
 
-def elements(
-    rng: np.random.Generator, shape: tuple[int, ...], limit: int
-) -> list[tuple[int, ...]]:
+def elements(rng: np.random.Generator, shape: tuple[int, ...], limit: int) -> list[tuple[int, ...]]:
     """The elements to look at one by one: all of a small tensor, else corners and random ones."""
     size = int(np.prod(shape))
     if size <= limit:
@@ -228,8 +226,16 @@ def gradcheck(
     for (i, x), g in zip(checked, gs, strict=True):
         array = np.zeros(x.data.shape) if g is None else g.data
         probes += probe_tensor(
-            f"input {i} {x.data.shape}", x, array, value, v, rng,
-            eps=eps, tol=tol, directions=directions, limit=limit,
+            f"input {i} {x.data.shape}",
+            x,
+            array,
+            value,
+            v,
+            rng,
+            eps=eps,
+            tol=tol,
+            directions=directions,
+            limit=limit,
         )
     return verdict(probes, "gradcheck")
 
@@ -254,9 +260,7 @@ def gradgradcheck(
     def gradient(*all_inputs: Any) -> Any:
         *xs, weights = all_inputs
         out = output_of(function, xs)
-        gs = grad(
-            out, [xs[i] for i in places], weights, create_graph=True, allow_unused=True
-        )
+        gs = grad(out, [xs[i] for i in places], weights, create_graph=True, allow_unused=True)
         return [g for g in gs if g is not None]
 
     return gradcheck(
@@ -291,8 +295,16 @@ def check_parameters(
     for (name, p), g in zip(named, gs, strict=True):
         array = np.zeros(p.shape) if g is None else g.data
         probes = probe_tensor(
-            name, p, array, value, np.ones(y.shape), rng,
-            eps=eps, tol=tol, directions=directions, limit=limit,
+            name,
+            p,
+            array,
+            value,
+            np.ones(y.shape),
+            rng,
+            eps=eps,
+            tol=tol,
+            directions=directions,
+            limit=limit,
         )
         worst.append(max(probes, key=lambda q: q.error))
     return worst

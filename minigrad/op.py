@@ -74,9 +74,7 @@ def custom_op(
     array([9.])
     """
     inputs = [
-        p.name
-        for p in inspect.signature(forward).parameters.values()
-        if p.kind != p.KEYWORD_ONLY
+        p.name for p in inspect.signature(forward).parameters.values() if p.kind != p.KEYWORD_ONLY
     ]
     if len(grads) != len(inputs):
         raise ArgError(

@@ -39,8 +39,19 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
 }
 
 COMPARISONS = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan,
-    np.isfinite, np.isinf, np.signbit, np.logical_and, np.logical_or, np.logical_not,
+    np.equal,
+    np.not_equal,
+    np.less,
+    np.less_equal,
+    np.greater,
+    np.greater_equal,
+    np.isnan,
+    np.isfinite,
+    np.isinf,
+    np.signbit,
+    np.logical_and,
+    np.logical_or,
+    np.logical_not,
 }
 
 
@@ -132,5 +143,8 @@ def call_function(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if tracked(args) or tracked(list(kwargs.values())):
         raise refuse(function.__name__)
     made = function(*plain(args), **{k: plain(v) for k, v in kwargs.items()})
-    return Tensor(made) if isinstance(made, np.ndarray) and made.dtype.char in "fd?bhilqBHILQ" \
+    return (
+        Tensor(made)
+        if isinstance(made, np.ndarray) and made.dtype.char in "fd?bhilqBHILQ"
         else made
+    )

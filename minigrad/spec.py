@@ -110,8 +110,9 @@ class Spec:
             inputs += [left.pop(name, _MISSING) for name in self.inputs[len(args) :]]
             while len(inputs) > self.required and inputs[-1] is _MISSING:
                 inputs.pop()
-            inputs = [None if i >= self.required and x is _MISSING else x
-                      for i, x in enumerate(inputs)]
+            inputs = [
+                None if i >= self.required and x is _MISSING else x for i, x in enumerate(inputs)
+            ]
             inputs += [None] * (len(self.inputs) - len(inputs))
             if len(inputs) > len(self.inputs):
                 raise TypeError(
@@ -133,8 +134,10 @@ class Spec:
         out = [as_operand(v, self) for v in values]
         floats = {v.dtype for v in values if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
         if len(floats) == 1:  # a NumPy number follows the arrays
-            out = [np.asarray(a, *floats) if isinstance(v, np.floating | np.integer) else a
-                   for v, a in zip(values, out, strict=True)]
+            out = [
+                np.asarray(a, *floats) if isinstance(v, np.floating | np.integer) else a
+                for v, a in zip(values, out, strict=True)
+            ]
         floats = {v.dtype for v in out if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
         if len(floats) > 1:
             raise DTypeError(
@@ -211,9 +214,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def read_spec(
-    cls: type[Any], broadcasts: bool, byproducts: tuple[str, ...], kernel: Any
-) -> Spec:
+def read_spec(cls: type[Any], broadcasts: bool, byproducts: tuple[str, ...], kernel: Any) -> Spec:
     """Turn the names in an op's signatures into slots; raise ArgError where they do not fit."""
     functions = {k: v for k, v in vars(cls).items() if inspect.isfunction(v)}
     if "forward" not in functions:

@@ -119,8 +119,12 @@ def test_random_graphs_with_shared_nodes_and_broadcasts(seed):
     """Relation M18: the chain rule on graphs of up to 12 nodes."""
     plan = np.random.default_rng(seed)
     choices = [
-        (int(plan.integers(2)), int(plan.integers(100)), int(plan.integers(100)),
-         int(plan.integers(100)))
+        (
+            int(plan.integers(2)),
+            int(plan.integers(100)),
+            int(plan.integers(100)),
+            int(plan.integers(100)),
+        )
         for _ in range(10)
     ]
 

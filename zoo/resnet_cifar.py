@@ -64,9 +64,7 @@ class Block(nn.Module):
     A plain block (shortcut None) is y = relu(F(x)).
     """
 
-    def __init__(
-        self, channels: int, filters: int, stride: int, option: Shortcut | None
-    ) -> None:
+    def __init__(self, channels: int, filters: int, stride: int, option: Shortcut | None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(filters)

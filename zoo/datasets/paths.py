@@ -133,9 +133,7 @@ def _from_images(path: Path, size: int | None) -> tuple[Set, Set, DatasetInfo]:
     held_out = next((name for name in TEST_NAMES if name in folders), None)
     if "train" in folders and held_out is not None:
         train = ImageFolder(path, inside="train", mode="auto", size=size)
-        test = ImageFolder(
-            path, inside=held_out, mode=train.mode, size=size, classes=train.classes
-        )
+        test = ImageFolder(path, inside=held_out, mode=train.mode, size=size, classes=train.classes)
         sets: tuple[Set, Set] = (_loaded(train), _loaded(test))
     else:
         inside = "train" if "train" in folders else ""
