@@ -256,5 +256,5 @@ cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) 
     b.chunk = parts(even(b.group_channels, 64), lanes) * lanes
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
-    finish_bands(b, t, fewer(b, 256, b.chunks, flop), True, 1)
+    finish_bands(b, t, fewer(b, 512, b.chunks, flop), True, 1)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, b.chunks), band_count(b))

@@ -2,8 +2,8 @@
  *
  * Design: no matrix product here, so vectors run over channels, the innermost axis of memory.  The
  * bands, tables and phases are those of the other passes (conv.h).  Forward keeps 6 pixels in
- * registers over all taps, grad_w keeps 6 taps over all pixels of a band: the same loop with the two
- * tables exchanged.  With a channel multiplier m the copy of the band spreads or picks channels.
+ * registers over all taps, grad_w keeps taps over all pixels of a band: the same loop, `sums`, with
+ * the two tables exchanged.  With a channel multiplier m the copy of the band spreads or picks channels.
  * Two loads per multiply-add: memory is the limit, not arithmetic.
  */
 #include "vec.h"
@@ -21,10 +21,11 @@ INLINE intptr_t pixels_bytes(const conv_depthwise_plan *p) {
     return rounded(p->in.band_pixels * p->in.chunk * (intptr_t)sizeof(real));
 }
 
-/* Forward: band, weights, two tables.  grad_w: band, gy, two tables. */
+/* Forward: band, weights, two tables.  grad_w: band, gy, three tables. */
 static intptr_t scratch_bytes(const conv_depthwise_plan *p) {
     const intptr_t other = p->gy ? pixels_bytes(p) : weights_bytes(p);
-    return band_bytes(&p->in) + other + 2 * offsets_bytes(p->in.band_pixels);
+    return band_bytes(&p->in) + other + 2 * offsets_bytes(p->in.band_pixels) +
+           offsets_bytes(taps_of(p));
 }
 
 /* out[tap][lane] of one pass, zeros past the last channel. */
@@ -36,70 +37,56 @@ static void pack_weights(const conv_depthwise_plan *p, intptr_t c0, intptr_t val
             out[t * p->in.chunk + c] = c < valid ? w[c * p->w_channel + p->w_tap[t]] : 0;
 }
 
-/* acc[i] += sum over k of a[row_at[i] + col_at[k]] * b[k * b_step], vectors of channels. */
-INLINE void sums(const int rows, const real *a, const intptr_t *row_at, const intptr_t *col_at,
-                 const real *b, intptr_t b_step, intptr_t depth, vreal *acc) {
-    const real *from[ROWS];
-    UNROLL(6) for (int i = 0; i < rows; i++) from[i] = a + row_at[i];
-    for (intptr_t k = 0; k < depth; k++, b += b_step) {
-        const vreal s = vload(b);
-        UNROLL(6) for (int i = 0; i < rows; i++) acc[i] += vload(from[i] + col_at[k]) * s;
-    }
+/* One vector of channels: what both passes share.  acc[i] = the sum over k of
+ * a[row_at[i] + col_at[k]] * b[k * b_step]; c_at says where acc[i] is kept. */
+typedef struct {
+    const real *a, *b;
+    real *c;
+    const intptr_t *row_at, *col_at, *c_at;
+    intptr_t b_step, depth, lanes;   /* lanes: channels that exist in c */
+    vreal start;                     /* what sums start from, unless they accumulate */
+    int accumulate, relu;
+} lane_args;
+
+INLINE vreal load_lanes(const real *p, intptr_t lanes) {
+    if (lanes >= VL) return vload(p);
+    real row[VL] = {0};
+    for (intptr_t c = 0; c < lanes; c++) row[c] = p[c];
+    return vload(row);
 }
 
-/* ROWS chains, or fewer at the end: a short row repeats its last one and drops the copies. */
-static void some_sums(intptr_t rows, const real *a, const intptr_t *row_at, const intptr_t *col_at,
-                      const real *b, intptr_t b_step, intptr_t depth, vreal *acc) {
-    if (rows >= ROWS) {
-        vreal local[ROWS];
-        UNROLL(6) for (int i = 0; i < ROWS; i++) local[i] = acc[i];
-        sums(ROWS, a, row_at, col_at, b, b_step, depth, local);
-        UNROLL(6) for (int i = 0; i < ROWS; i++) acc[i] = local[i];
+INLINE void store_lanes(real *p, vreal v, intptr_t lanes) {
+    if (lanes >= VL) {
+        vstore(p, v);
         return;
     }
-    for (intptr_t i = 0; i < rows; i++)
-        sums(1, a, row_at + i, col_at, b, b_step, depth, acc + i);
+    real row[VL];
+    vstore(row, v);
+    for (intptr_t c = 0; c < lanes; c++) p[c] = row[c];
 }
 
-/* One vector of channels of up to ROWS outputs; `lanes` of them exist. */
-static void store_outputs(real *y, const intptr_t *at, intptr_t rows, intptr_t lanes,
-                          const vreal *acc) {
-    for (intptr_t i = 0; i < rows; i++) {
-        if (lanes >= VL) {
-            vstore(y + at[i], acc[i]);
-        } else {
-            real row[VL];
-            vstore(row, acc[i]);
-            for (intptr_t c = 0; c < lanes; c++) y[at[i] + c] = row[c];
-        }
+INLINE void sums(const int rows, const lane_args *t) {
+    vreal acc[ROWS];
+    const real *a[ROWS], *b = t->b;
+    UNROLL(6) for (int i = 0; i < rows; i++) {
+        a[i] = t->a + t->row_at[i];
+        acc[i] = t->accumulate ? load_lanes(t->c + t->c_at[i], t->lanes) : t->start;
+    }
+    for (intptr_t k = 0; k < t->depth; k++, b += t->b_step) {
+        const vreal s = vload(b);
+        UNROLL(6) for (int i = 0; i < rows; i++) acc[i] += vload(a[i] + t->col_at[k]) * s;
+    }
+    UNROLL(6) for (int i = 0; i < rows; i++) {
+        if (t->relu) acc[i] = vselect(acc[i] < vset(0), vset(0), acc[i]);
+        store_lanes(t->c + t->c_at[i], acc[i], t->lanes);
     }
 }
 
-static void start_outputs(const conv_depthwise_plan *p, const real *y, const intptr_t *at,
-                          intptr_t rows, intptr_t c, intptr_t lanes, intptr_t pass, vreal *acc) {
-    for (intptr_t i = 0; i < rows; i++) {
-        real row[VL] = {0};
-        for (intptr_t l = 0; l < lanes && l < VL; l++)
-            row[l] = pass ? y[at[i] + l] : p->bias ? ((const real *)p->bias)[c + l] : 0;
-        acc[i] = vload(row);
-    }
-}
-
-/* All outputs of a band, one pass. */
-static void run_band(const conv_depthwise_plan *p, const real *a, const intptr_t *pixel_at,
-                     const real *w, real *y, const intptr_t *y_at, intptr_t pixels, intptr_t c0,
-                     intptr_t valid, intptr_t pass) {
-    const int last = p->relu && pass == p->passes - 1;
-    for (intptr_t c = 0; c < valid; c += VL)
-        for (intptr_t q = 0; q < pixels; q += ROWS) {
-            const intptr_t rows = least(ROWS, pixels - q);
-            vreal acc[ROWS];
-            start_outputs(p, y + c, y_at + q, rows, c0 + c, valid - c, pass, acc);
-            some_sums(rows, a + c, pixel_at + q, p->in.tap_at, w + c, p->in.chunk, taps_of(p), acc);
-            for (intptr_t i = 0; last && i < rows; i++)
-                acc[i] = vselect(acc[i] < vset(0), vset(0), acc[i]);
-            store_outputs(y + c, y_at + q, rows, valid - c, acc);
-        }
+/* All m rows of one vector of channels. */
+static void run_lanes(intptr_t m, lane_args t) {
+    for (; m >= ROWS; m -= ROWS, t.row_at += ROWS, t.c_at += ROWS) sums(ROWS, &t);
+    for (; m >= 3; m -= 3, t.row_at += 3, t.c_at += 3) sums(3, &t);
+    for (; m > 0; m--, t.row_at++, t.c_at++) sums(1, &t);
 }
 
 static void task(const void *plan, intptr_t index, void *scratch) {
@@ -118,10 +105,21 @@ static void task(const void *plan, intptr_t index, void *scratch) {
               (p->out.w0 + r.j0 * p->out.w_step) * p->out.channels;
     pixel_offsets(&r, p->out.height * row, p->out.h_step * row, p->out.w_step * p->out.channels,
                   y_at);
+    lane_args t = {.row_at = pixel_at,
+                   .col_at = b->tap_at,
+                   .c_at = y_at,
+                   .b_step = b->chunk,
+                   .depth = taps_of(p)};
     for (intptr_t pass = 0; pass < p->passes; pass++) {
         const real *a = band_operand(b, &r, c0, valid, pass, scratch);
         pack_weights(p, c0, valid, pass, w);
-        run_band(p, a, pixel_at, w, y, y_at, pixels, c0, valid, pass);
+        t.accumulate = pass > 0;
+        t.relu = p->relu && pass == p->passes - 1;
+        for (intptr_t c = 0; c < valid; c += VL) {
+            t.a = a + c, t.b = w + c, t.c = y + c, t.lanes = valid - c;
+            t.start = p->bias ? load_lanes((const real *)p->bias + c0 + c, t.lanes) : vset(0);
+            run_lanes(pixels, t);
+        }
     }
     fp_leave(mode);
 }
@@ -132,9 +130,9 @@ static void copy_gy(const conv_depthwise_plan *p, const band_range *r, intptr_t 
     const intptr_t K = p->in.group_channels, P = p->in.h.count, Q = p->in.w.count;
     const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + c0;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
-    for (intptr_t q = 0; q < pixels; q++)
-        for (intptr_t c = 0; c < p->in.chunk; c++)
-            out[q * p->in.chunk + c] = c < valid ? gy[at[q] + c] : 0;
+    for (intptr_t q = 0; q < pixels; q++, out += p->in.chunk)
+        for (intptr_t c = 0; c < valid; c += VL)
+            vstore(out + c, load_lanes(gy + at[q] + c, valid - c));
 }
 
 static void grad_w_task(const void *plan, intptr_t index, void *scratch) {
@@ -146,22 +144,25 @@ static void grad_w_task(const void *plan, intptr_t index, void *scratch) {
     real *gy = (real *)((char *)scratch + band_bytes(b));
     intptr_t *pixel_at = (intptr_t *)((char *)gy + pixels_bytes(p));
     intptr_t *gy_at = (intptr_t *)((char *)pixel_at + offsets_bytes(b->band_pixels));
-    real *total = (real *)p->partial + index * taps_of(p) * b->chunk;
-    memset(total, 0, (size_t)(taps_of(p) * b->chunk) * sizeof(real));
+    intptr_t *sum_at = (intptr_t *)((char *)gy_at + offsets_bytes(b->band_pixels));
+    lane_args t = {.row_at = b->tap_at,
+                   .col_at = pixel_at,
+                   .c_at = sum_at,
+                   .b_step = b->chunk,
+                   .lanes = VL,
+                   .start = vset(0)};
+    for (intptr_t i = 0; i < taps_of(p); i++) sum_at[i] = i * b->chunk;
     for (intptr_t band = bands * part / p->parts; band < bands * (part + 1) / p->parts; band++) {
         const band_range r = band_at(b, band);
-        const intptr_t pixels = operand_offsets(b, &r, pixel_at);
         const real *a = band_operand(b, &r, c0, valid, 0, scratch);
-        copy_gy(p, &r, c0, valid, pixels, gy_at, gy);
-        for (intptr_t c = 0; c < valid; c += VL)
-            for (intptr_t t = 0; t < taps_of(p); t += ROWS) {
-                const intptr_t rows = least(ROWS, taps_of(p) - t);
-                real *sum = total + t * b->chunk + c;
-                vreal acc[ROWS];
-                for (intptr_t i = 0; i < rows; i++) acc[i] = vload(sum + i * b->chunk);
-                some_sums(rows, a + c, b->tap_at + t, pixel_at, gy + c, b->chunk, pixels, acc);
-                for (intptr_t i = 0; i < rows; i++) vstore(sum + i * b->chunk, acc[i]);
-            }
+        t.depth = operand_offsets(b, &r, pixel_at);
+        copy_gy(p, &r, c0, valid, t.depth, gy_at, gy);
+        for (intptr_t c = 0; c < valid; c += VL) {
+            t.a = a + c, t.b = gy + c;
+            t.c = (real *)p->partial + index * taps_of(p) * b->chunk + c;
+            run_lanes(taps_of(p), t);
+        }
+        t.accumulate = 1;
     }
     fp_leave(mode);
 }
