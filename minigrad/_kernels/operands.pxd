@@ -12,8 +12,9 @@ cdef ndarray channels_last(ndarray a)
 # A new array of channels-last zeros.
 cdef ndarray zeros(int nd, const Py_ssize_t *dims, int typenum, bint last)
 
-# The argument `value` as `count` sizes of at least `least`; ShapeError where 64 bits do not hold it.
-cdef int sizes(str op, str name, object value, int count, Py_ssize_t least, Py_ssize_t *out) except -1
+# The argument `value` as `count` sizes of at least `least`; ShapeError where 64 bits are too few.
+cdef int sizes(str op, str name, object value, int count, Py_ssize_t least,
+               Py_ssize_t *out) except -1
 
 # x + y and x * y, or ShapeError.
 cdef Py_ssize_t plus(str op, Py_ssize_t x, Py_ssize_t y) except? -1

@@ -2,6 +2,14 @@
 cdef extern from "task.h" nogil:
     ctypedef void task_kernel(const void *plan, Py_ssize_t task, void *scratch) noexcept nogil
 
+cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
+    """How many parts of `part` cover size."""
+    return (size + part - 1) // part
+
+cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+    """Bytes for one piece of scratch: whole cache lines, and one between neighbors."""
+    return (size + 127) // 64 * 64
+
 # Run tasks 0 .. count-1, of about `flop` each; thread t has the bytes rooms + t * room.
-cdef int run_tasks(task_kernel *kernel, const void *plan, Py_ssize_t count, double flop, char *rooms,
-                   Py_ssize_t room, int threads) except -1
+cdef int run_tasks(task_kernel *kernel, const void *plan, Py_ssize_t count, double flop,
+                   char *rooms, Py_ssize_t room, int threads) except -1

@@ -4,8 +4,8 @@
 Design. Every pass is a matrix product on channels-last memory whose im2row operand exists only as
 offsets (`src/simd/conv.h`). This module checks the arguments, asks `conv_plan` for blocks, packs
 and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
-every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution has
-kernels of its own (`conv_depthwise.pyx`).
+every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution
+has kernels of its own (`conv_depthwise.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition. Results are the same bits for any number of threads.
@@ -29,7 +29,7 @@ from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, channels_last, floats, plus, sizes, times, zeros
-from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.tasks cimport padded, run_tasks
 from minigrad._kernels.threads cimport team
 
 cnp.import_array()
@@ -40,13 +40,13 @@ cnp.import_array()
 cdef Py_ssize_t output_size(str op, str axis, Py_ssize_t size, Py_ssize_t pads, Py_ssize_t kernel,
                             Py_ssize_t stride, Py_ssize_t dilation) except -1:
     """(size + pads - dilation (kernel - 1) - 1) / stride + 1, or ShapeError."""
-    cdef Py_ssize_t padded = plus(op, size, pads)
+    cdef Py_ssize_t extent = plus(op, size, pads)
     cdef Py_ssize_t reach = plus(op, times(op, dilation, kernel - 1), 1)
-    if padded < reach:
+    if extent < reach:
         raise ShapeError(
-            f"{op}: the kernel spans {reach} {axis}, the padded input has {padded}; pad more, or "
+            f"{op}: the kernel spans {reach} {axis}, the padded input has {extent}; pad more, or "
             f"use a smaller kernel or dilation")
-    return (padded - reach) // stride + 1
+    return (extent - reach) // stride + 1
 
 
 cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
@@ -87,10 +87,6 @@ cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py
 
 cdef double flop_of(const geometry *g) noexcept:
     return 2.0 * g.N * g.K * g.P * g.Q * g.group_c * g.R * g.S
-
-
-cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
-    return (size + 127) // 64 * 64
 
 
 # --- running -----------------------------------------------------------------------------------
@@ -214,8 +210,8 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
 def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False):
     """y[n,k,p,q] = b[k] + sum_crs xp[n, c, p sh + r dh, q sw + s dw] w[k,c,r,s], then relu.
 
-    Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q), channels-last;
-            P = (H + top + bottom - dh (R-1) - 1) // sh + 1
+    Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q),
+            channels-last; P = (H + top + bottom - dh (R-1) - 1) // sh + 1
     Raises  ShapeError, DTypeError, ArgError, MemoryError
     Source  Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
             architectures", SC 2018 (blocking); the offset tables are ours

@@ -16,7 +16,7 @@ from minigrad._kernels.conv_plan cimport (
     band_count, carve, geometry, plan_depthwise, plan_forward_taps, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
-from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.tasks cimport padded, run_tasks
 from minigrad._kernels.threads cimport team
 
 
@@ -114,7 +114,7 @@ cdef int depthwise_grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) 
         flop = flop_of(&p)
         threads = team(flop)
         tasks, room = p.band.chunks * p.parts, kernels.scratch(&p)
-        partial = (tasks * g.R * g.S * p.band.chunk * item + 63) // 64 * 64
+        partial = padded(tasks * g.R * g.S * p.band.chunk * item)
         sums = <char *>scratch(partial + room * threads)
         p.partial = sums
         run_tasks(kernels.grad_w, &p, tasks, flop / tasks, sums + partial, room, threads)

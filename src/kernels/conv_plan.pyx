@@ -3,12 +3,15 @@
 
 Design. Three questions, answered once per call. Which taps meet which source row: trivial for
 forward; for the gradient of x, one plan for every *phase* of the stride, because the pixels
-h = h0 + i * stride all meet the same taps, at gy rows i + const. How many channels in a band: as many
-as keep the R * S * chunk rows of one weight panel in the first-level cache. How many pixels: enough
-to pay for a panel's way into that cache, few enough to leave 16 tasks for any number of threads.
+h = h0 + i * stride all meet the same taps, at gy rows i + const. How many channels in a band: as
+many as keep the R * S * chunk rows of one weight panel in the first-level cache. How many pixels:
+enough to pay for a panel's way into that cache, few enough to leave 16 tasks for any team.
 
-Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a picture.
+Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a
+picture.
 """
+from minigrad._kernels.tasks cimport parts
+
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
@@ -16,11 +19,6 @@ cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in
 cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as much of x in L1
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
-
-
-cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
-    """How many parts of `part` cover size."""
-    return (size + part - 1) // part
 
 
 cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:

@@ -19,7 +19,7 @@ from numpy cimport ndarray
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, floats, times
-from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.tasks cimport padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 
 cnp.import_array()
@@ -27,11 +27,6 @@ cnp.import_array()
 cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 beside 6 rows of A
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
-
-
-cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
-    """How many parts of `part` cover size."""
-    return (size + part - 1) // part
 
 
 cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most, Py_ssize_t unit) noexcept nogil:
@@ -109,10 +104,6 @@ cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
 
 # --- running -----------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
-    return (size + 127) // 64 * 64
-
-
 cdef int multiply(gemm_plan *p, int typenum) except -1:
     """C = A B + bias. All fields up to c_col, bias and relu are set; no size is 0."""
     cdef const gemm_kernels *kernels = table_for(typenum).gemm
@@ -150,7 +141,8 @@ cdef int multiply(gemm_plan *p, int typenum) except -1:
 cdef object product(str op, ndarray a, ndarray b, ndarray bias, bint relu, int nd):
     """a (.., M, K) b (.., K, N) + bias (N,) as a new array in C order; ranks are checked."""
     cdef gemm_plan p
-    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(a), dims[3]
+    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(a)
+    cdef Py_ssize_t dims[3]
     cdef int i = nd - 2, typenum = cnp.PyArray_TYPE(a)
     cdef ndarray c
     p.batch = dims[0] = cnp.PyArray_DIM(a, 0) if nd == 3 else 1

@@ -83,7 +83,8 @@ cdef ndarray zeros(int nd, const Py_ssize_t *dims, int typenum, bint last):
     return out
 
 
-cdef int sizes(str op, str name, object value, int count, Py_ssize_t least, Py_ssize_t *out) except -1:
+cdef int sizes(str op, str name, object value, int count, Py_ssize_t least,
+               Py_ssize_t *out) except -1:
     cdef int i
     if not isinstance(value, (tuple, list)) or len(value) != count:
         raise ArgError(f"{op}: {name} must be {count} ints, got {value!r}")

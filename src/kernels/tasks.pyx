@@ -15,8 +15,8 @@ from minigrad._kernels.threads cimport check_signals
 cdef double SLICE = 4e9                # flop of a thread between two looks for Ctrl-C: about 0.1 s
 
 
-cdef int run_tasks(task_kernel *kernel, const void *plan, Py_ssize_t count, double flop, char *rooms,
-                   Py_ssize_t room, int threads) except -1:
+cdef int run_tasks(task_kernel *kernel, const void *plan, Py_ssize_t count, double flop,
+                   char *rooms, Py_ssize_t room, int threads) except -1:
     cdef Py_ssize_t step = max(1, <Py_ssize_t>min(SLICE * threads / max(flop, 1.0), 1e15))
     cdef Py_ssize_t start = 0, stop, t
     while start < count:

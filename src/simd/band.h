@@ -1,9 +1,9 @@
 /* band.h: cutting a band out of a channels-last array, and the offsets of its pixels (conv.h).
  *
- * Design: one task holds one band at a time, small enough for the second-level cache.  Copying costs
- * a load and a store per vector and is paid back R * S times; it also puts all zeros of the padding
- * in place and makes the distance between pixels `chunk`, which keeps 512-channel arrays from
- * falling into the same few cache sets.
+ * Design: one task holds one band at a time, small enough for the second-level cache.  Copying
+ * costs a load and a store per vector and is paid back R * S times; it also puts all zeros of the
+ * padding in place and makes the distance between pixels `pitch`, which keeps 512-channel arrays
+ * from falling into the same few cache sets.
  */
 #ifndef MINIGRAD_BAND_H
 #define MINIGRAD_BAND_H
@@ -153,6 +153,6 @@ INLINE intptr_t rounded(intptr_t bytes) { return (bytes + 127) & ~(intptr_t)63; 
 INLINE intptr_t band_bytes(const conv_band *b) {
     return rounded(b->band_size * (intptr_t)sizeof(real));
 }
-INLINE intptr_t offsets_bytes(intptr_t count) { return rounded(count * (intptr_t)sizeof(intptr_t)); }
+INLINE intptr_t offsets_bytes(intptr_t n) { return rounded(n * (intptr_t)sizeof(intptr_t)); }
 
 #endif

@@ -3,9 +3,9 @@
  * Design: `tile` is one source for every tile size: mr and nv are constants wherever it is inlined,
  * so its loops unroll and the accumulators live in registers.  On AVX2 a 6 x 2-vector tile is
  * 12 accumulators + 2 vectors of B + 1 broadcast of A: 15 of 16 registers, and per step of k
- * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows and one vector.
- * Rows past the last full tile get kernels of fewer rows, columns past the last whole vector go
- * through a small buffer: no slow generic loop anywhere.
+ * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows, one vector
+ * wide.  Rows past the last full tile get kernels of fewer rows, columns past the last whole vector
+ * go through a small buffer: no slow generic loop anywhere.  Unrolling k was tried: slower.
  */
 #ifndef MINIGRAD_BLOCK_H
 #define MINIGRAD_BLOCK_H

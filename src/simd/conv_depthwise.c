@@ -3,7 +3,8 @@
  * Design: no matrix product here, so vectors run over channels, the innermost axis of memory.  The
  * bands, tables and phases are those of the other passes (conv.h).  Forward keeps 6 pixels in
  * registers over all taps, grad_w keeps taps over all pixels of a band: the same loop, `sums`, with
- * the two tables exchanged.  With a channel multiplier m the copy of the band spreads or picks channels.
+ * the two tables exchanged.  With a channel multiplier m the copy of the band spreads or picks
+ * channels.
  * Two loads per multiply-add: memory is the limit, not arithmetic.
  */
 #include "vec.h"
@@ -94,7 +95,8 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     const unsigned mode = fp_enter();
     const conv_band *b = &p->in;
     const band_range r = band_at(b, index / b->chunks);
-    const intptr_t c0 = index % b->chunks * b->chunk, valid = least(b->chunk, b->group_channels - c0);
+    const intptr_t c0 = index % b->chunks * b->chunk;
+    const intptr_t valid = least(b->chunk, b->group_channels - c0);
     const intptr_t row = p->out.width * p->out.channels;
     real *w = (real *)((char *)scratch + band_bytes(b));
     intptr_t *pixel_at = (intptr_t *)((char *)w + weights_bytes(p));

@@ -1,7 +1,7 @@
 /* conv_forward.c: Y = A W, the convolution that is conv2d and every phase of conv2d_grad_x.
  *
- * Design: weights are packed once per call, by panels of NR output channels, in the order in which a
- * tile meets them.  Then one task is one band of outputs times one block of output channels:
+ * Design: weights are packed once per call, by panels of NR output channels, in the order in which
+ * a tile meets them.  Then one task is one band of outputs times one block of output channels:
  *
  *     for chunk of input channels            band copied, small enough for L2
  *         for panel of NR outputs            its weights stay in L1: R * S * chunk rows

@@ -1,7 +1,7 @@
 /* conv_grad_w.c: gW = A^T gY, the weight gradient, on the same bands as the forward pass.
  *
- * Design: the sum runs over pixels, so the roles change: a tile holds 6 taps x NR output channels in
- * registers over all pixels of a band, and the two tables of offsets change places.
+ * Design: the sum runs over pixels, so the roles change: a tile holds 6 taps x NR output channels
+ * in registers over all pixels of a band, and the two tables of offsets change places.
  *
  *     for band of this part's share          x: chunk channels copied, L2; gy: panels of NR, L2
  *         for panel of NR output channels    one panel of gy stays in L1: pixels x NR

@@ -1,4 +1,4 @@
-/* gemm.c: the dense product by blocks (gemm.h says what a block is, block.h how a tile is computed).
+/* gemm.c: the dense product by blocks (gemm.h: what a block is; block.h: how a tile is computed).
  *
  * Design: the loops of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
  * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1.

@@ -9,12 +9,13 @@
  * never exists in memory: row_at says where a pixel starts, col_at where a tap lies from there.
  * B is always packed: panels of NR columns, depth after depth, zeros in the columns past the last.
  *
- *         k →                    one panel of B
- *       ┌───────────┐           ┌────────┐ depth rows of NR = 2 VL reals,
- *    i  │ A: any    │ row_at[i] │        │ contiguous: 64 bytes a row on AVX2
- *    ↓  │ two       │     +     │        │
- *       │ tables    │ col_at[k] └────────┘
- *       └───────────┘      tile of C: MR = 6 rows by NR columns, kept in registers over all k
+ *           k ->                  one panel of B
+ *       +-----------+            +--------+
+ *    i  |           | row_at[i]  |        |  depth rows of NR = 2 VL reals,
+ *    |  |     A     |     +      |        |  contiguous: 64 bytes a row on AVX2
+ *    v  |           | col_at[k]  |        |
+ *       +-----------+            +--------+
+ *         6 rows at a time       tile of C: 6 x NR, kept in registers over all k
  *
  * Every element of C is one chain of multiply-adds in the order of k, whatever the tile it falls
  * in, so results do not depend on how the work was cut.  Nothing is skipped: 0 * inf is NaN.
@@ -36,7 +37,7 @@ typedef struct {
     intptr_t m, n, depth;
     intptr_t panel_step;
     intptr_t c_step;                 /* elements between the columns of C; 1 is fast */
-    int flags;                       /* ACCUMULATE: C starts from itself; RELU: max(0, .) at the end */
+    int flags;                       /* ACCUMULATE: C starts from itself; RELU: ends as max(0, .) */
 } block_args;
 
 /* C (batch, m, n) = A (batch, m, k) B (batch, k, n) + bias, any strides, in elements; a stride of 0
