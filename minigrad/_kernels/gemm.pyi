@@ -1,0 +1,9 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+def matmul(a: Array, b: Array) -> Array: ...
+def bmm(a: Array, b: Array) -> Array: ...
+def linear(x: Array, w: Array, b: Array | None = None, *, relu: bool = False) -> Array: ...
