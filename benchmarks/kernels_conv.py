@@ -14,13 +14,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from minigrad._kernels import conv, dispatch, gemm, threads
 from minigrad.reference import conv as reference
+
+Array = NDArray[Any]
 
 
 class Layer(NamedTuple):
@@ -82,32 +86,39 @@ def line(name: str, flop: float, best: float, peak: float) -> str:
     return f"{name:24}{best * 1e3:9.3f} ms {rate / 1e9:7.1f} GFLOP/s {100 * rate / peak:4.0f} %"
 
 
-def channels_last(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def channels_last(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
     """Random (N, C, H, W) whose memory is (N, H, W, C)."""
     n, c, h, w = shape
     return rng.standard_normal((n, h, w, c)).astype(dtype).transpose(0, 3, 1, 2)
+
+
+def matrix(rng: np.random.Generator, rows: int, cols: int, dtype: str, kind: str) -> Array:
+    """Random (rows, cols): N in C order, T the transpose of such a one."""
+    if kind == "T":
+        return matrix(rng, cols, rows, dtype, "N").T
+    return rng.standard_normal((rows, cols)).astype(dtype)
 
 
 def measure_products(args: argparse.Namespace, rng: np.random.Generator) -> None:
     """C = A B with A and B as they lie (N) or transposed (T)."""
     for m, n, k in PRODUCTS[-1:] if args.quick else PRODUCTS:
         for kind in ("NN", "NT", "TN"):
-            a = rng.standard_normal((m, k)).astype(args.dtype, order="KF"[kind[0] == "T"])
-            b = rng.standard_normal((k, n)).astype(args.dtype, order="KF"[kind[1] == "T"])
+            a = matrix(rng, m, k, args.dtype, kind[0])
+            b = matrix(rng, k, n, args.dtype, kind[1])
             flop = 2.0 * m * n * k
             team = args.threads if flop > 3e6 else 1
-            best, peak = measure(lambda a=a, b=b: gemm.matmul(a, b), team, args.dtype, args.seconds)
+            best, peak = measure(partial(gemm.matmul, a, b), team, args.dtype, args.seconds)
             print(line(f"{kind} {m} x {n} x {k}", flop, best, peak), flush=True)
 
 
 def passes(
     layer: Layer, dtype: str, rng: np.random.Generator
-) -> tuple[float, dict[str, Callable[[], np.ndarray]]]:
+) -> tuple[float, dict[str, Callable[[], Array]]]:
     """Flop of one pass, and the three passes as functions without arguments."""
     x = channels_last(rng, (layer.n, layer.c, layer.h, layer.h), dtype)
     w_shape = (layer.k, layer.c // layer.groups, layer.r, layer.r)
     w = rng.standard_normal(w_shape).astype(dtype)
-    options = {
+    options: dict[str, Any] = {
         "stride": (layer.stride,) * 2,
         "padding": (layer.pad,) * 4,
         "dilation": (1, 1),
@@ -135,7 +146,7 @@ def measure_layers(args: argparse.Namespace, rng: np.random.Generator) -> None:
             print(line("  " + name, flop, best, peak), flush=True)
 
 
-def im2row(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def im2row(x: Array, w: Array) -> Array:
     """A 3x3 forward pass with the im2row matrix written out: (N P Q, C R S) times (C R S, K)."""
     n, c, h, width = x.shape
     k, _, r, s = w.shape
@@ -151,7 +162,8 @@ def ladder(args: argparse.Namespace, rng: np.random.Generator) -> None:
     layer = Layer("", 4 if args.quick else 64, 32, 16, 32, 3, 1, 1)
     x = channels_last(rng, (layer.n, layer.c, layer.h, layer.h), args.dtype)
     w = rng.standard_normal((layer.k, layer.c, 3, 3)).astype(args.dtype)
-    options = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1}
+    ones = (1, 1)
+    options: dict[str, Any] = {"stride": ones, "padding": ones * 2, "dilation": ones, "groups": 1}
     flop = 2.0 * layer.n * layer.h**2 * layer.k * layer.c * 9
     rungs: list[tuple[str, int, Callable[[], object]]] = [
         ("loop over taps (NumPy)", 1, lambda: reference.conv2d(x, w, **options)),
