@@ -26,6 +26,7 @@ cnp.import_array()
 
 cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 beside 6 rows of A
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
+cdef double PACKED = 64e6              # bytes of a batch's B that are packed at a time
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
 
 
@@ -104,7 +105,24 @@ cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
 
 # --- running -----------------------------------------------------------------------------------
 
-cdef int multiply(gemm_plan *p, int typenum) except -1:
+cdef int multiply(const gemm_plan *whole, int typenum) except -1:
+    """C = A B + bias, as many matrices of the batch at a time as PACKED bytes hold."""
+    cdef Py_ssize_t item = 4 if typenum == cnp.NPY_FLOAT else 8, first = 0
+    cdef double bytes_each = <double>item * whole.k * (max(whole.m, whole.n) + 16)
+    cdef Py_ssize_t most = max(1, <Py_ssize_t>(PACKED / bytes_each))
+    cdef gemm_plan p
+    while first < whole.batch:
+        p = whole[0]
+        p.batch = min(most, whole.batch - first)
+        p.a = <const char *>whole.a + first * whole.a_batch * item
+        p.b = <const char *>whole.b + first * whole.b_batch * item
+        p.c = <char *>whole.c + first * whole.c_batch * item
+        multiply_some(&p, typenum)
+        first += p.batch
+    return 0
+
+
+cdef int multiply_some(gemm_plan *p, int typenum) except -1:
     """C = A B + bias. All fields up to c_col, bias and relu are set; no size is 0."""
     cdef const gemm_kernels *kernels = table_for(typenum).gemm
     cdef Py_ssize_t item = 4 if typenum == cnp.NPY_FLOAT else 8
