@@ -11,6 +11,9 @@ Next: ``norm_local.py`` for the other normalizations.
 
 from __future__ import annotations
 
+import numpy as np
+
+from minigrad._engine import TensorBase
 from minigrad._kernels import norm as kernels
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
@@ -152,7 +155,8 @@ class BatchNormInference(Op):
 
     def composite(x, mean, var, gamma=None, beta=None, residual=None, *, eps, relu=False):
         shape = column(x.ndim)
-        xhat = (x - mean.reshape(shape)) / sqrt(var.reshape(shape) + float(eps))
+        mean, var = (t.data if isinstance(t, TensorBase) else t for t in (mean, var))
+        xhat = (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + float(eps))
         return _affine(xhat, gamma, beta, residual, relu)
 
 

@@ -116,9 +116,7 @@ class Case:
         return made
 
     def __call__(self, *inputs: Any) -> Any:
-        constants = {
-            k: v.make() if isinstance(v, Fresh) else v for k, v in self.constants.items()
-        }
+        constants = {k: v.make() if isinstance(v, Fresh) else v for k, v in self.constants.items()}
         return self.name(*inputs, **constants)
 
 

@@ -1,71 +1,26 @@
-"""Design: what every op of the registry owes, asked of every case of `cases.py`.
+"""Design: what every op of the registry owes in numbers, asked of every case of `cases.py`.
 
 A test function asks one thing of one case: the same result on arrays and on Tensors; first and
-second derivatives against differences; the same bits in every memory layout of every input and of
-the incoming gradient; the same gradients whoever else needs one, with operands untouched; float32
-that stays float32; NaN that is not swallowed; a graph that is gone when it has been played.
-`test_reference_tape.py` asks all of it again of the tape in Python.
+second derivatives against differences; float32 that stays float32; NaN that is not swallowed.
+`test_every_layout.py` asks about memory, `test_reference_tape.py` all of it again of the tape in
+Python.
 """
 
 from __future__ import annotations
 
-import gc
-import itertools
-import sys
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.errors import GraphError
 from minigrad.gradcheck import gradcheck, gradgradcheck
 from minigrad.op import registry
-from tests.layouts import lay
+from tests.registry.asking import all_of, bits, play, some
 from tests.registry.cases import CASES, LAST_BITS, NEEDS_ELEMENTS
-from tests.registry.draws import EMPTY, JUMPS, LINEAR, PIECEWISE, SMOOTH, Case, direction, tensors
+from tests.registry.draws import EMPTY, JUMPS, LINEAR, PIECEWISE, SMOOTH, direction, tensors
 
 STEPS = {LINEAR: (1.0, 1e-11), PIECEWISE: (2.0**-8, 1e-12), SMOOTH: (2.0**-14, 1e-7)}
-LAYOUTS = ("C", "F", "reversed", "strided", "broadcast", "offset", "readonly", "channels_last")
-WHOLE = ("F", "reversed", "readonly")  # for labels and masks, which have no NaN
-
-
-def all_of(test: Callable[[Case], None]) -> Any:
-    return pytest.mark.parametrize("case", CASES, ids=str)(test)
-
-
-def some(kinds: tuple[str, ...]) -> Any:
-    return pytest.mark.parametrize("case", [c for c in CASES if c.kind in kinds], ids=str)
-
-
-def bits(a: np.ndarray) -> tuple[Any, ...]:
-    return a.shape, a.dtype.str, np.ascontiguousarray(a).tobytes()
-
-
-def play(case: Case, arrays: list[Any], g: Any = None) -> list[Any]:
-    """The output and the gradients of the wanted inputs (None where there is none)."""
-    xs = tensors(case, arrays)
-    y = case(*xs)
-    g = direction(y.shape, y.dtype) if g is None else g
-    leaves = [xs[i] for i in case.wanted]
-    found = mg.grad(y, leaves, mg.Tensor(g), allow_unused=True)
-    return [y.data, *(None if t is None else t.data for t in found)]
-
-
-def agree(case: Case, got: list[Any], want: list[Any], context: Any) -> None:
-    """Bit by bit, or within 1e-14 of the largest where sums follow the memory order."""
-    for i, (a, b) in enumerate(zip(got, want, strict=True)):
-        which = f"{context}: " + ("output" if i == 0 else f"gradient {i - 1}")
-        assert (a is None) == (b is None), which
-        if a is None or bits(a) == bits(b):
-            continue
-        assert case.op in LAST_BITS, f"{which} differs in its bits"
-        assert a.shape == b.shape and a.dtype == b.dtype, which
-        scale = np.abs(b).max(initial=1e-300)
-        assert np.allclose(a, b, 0, 1e-14 * scale), f"{which} is off by {np.abs(a - b).max()}"
-
 
 # -- the tables are closed -------------------------------------------------------------------------
 
@@ -181,71 +136,16 @@ def test_first_derivatives_are_the_same_when_recorded(case):
             assert np.allclose(a.data, b, 0, 1e-13 * scale), np.abs(a.data - b).max()
 
 
-# -- memory ----------------------------------------------------------------------------------------
-
-
-def laid(a: Any, layout: str) -> Any:
-    if not isinstance(a, np.ndarray) or a.ndim == 0:
-        return a
-    if a.dtype.kind != "f":
-        return lay(a, layout if layout in WHOLE else "C")
-    return lay(a, layout)
-
-
-@all_of
-def test_layouts_of_inputs(case):
-    arrays = case.arrays()
-    for layout in LAYOUTS:
-        moved = [laid(a, layout) for a in arrays]
-        sources = [np.array(a) if isinstance(a, np.ndarray) else a for a in moved]
-        for i in [*range(len(arrays)), None]:
-            if i is not None and not isinstance(arrays[i], np.ndarray):
-                continue
-            mixed = moved if i is None else [*arrays[:i], moved[i], *arrays[i + 1 :]]
-            same = sources if i is None else [*arrays[:i], sources[i], *arrays[i + 1 :]]
-            agree(case, play(case, mixed), play(case, same), f"{layout} of input {i}")
-
-
-@all_of
-def test_layouts_of_the_incoming_gradient(case):
-    arrays = case.arrays()
-    y = case(*arrays)
-    g = direction(np.shape(y), np.asarray(y).dtype)
-    for layout in LAYOUTS:
-        moved = laid(g, layout)
-        want = play(case, arrays, np.array(moved))
-        agree(case, play(case, arrays, moved), want, layout)
-
-
-@all_of
-def test_subsets_of_inputs_and_nothing_is_touched(case):
-    arrays = case.arrays()
-    before = [bits(a) if isinstance(a, np.ndarray) else a for a in arrays]
-    _, *want = play(case, arrays)
-    for needs in itertools.product([False, True], repeat=len(case.wanted)):
-        chosen = [i for i, need in zip(case.wanted, needs, strict=True) if need]
-        xs = tensors(case, arrays, chosen)
+@pytest.mark.parametrize("case", [c for c in CASES if c.fixed and c.kind != EMPTY], ids=str)
+def test_constants_get_no_gradient_recorded_or_not(case):
+    xs = tensors(case, case.arrays(), case.floats)
+    for create_graph in (False, True):
         y = case(*xs)
-        assert y.requires_grad == bool(chosen)
-        if not chosen:
-            continue
-        g = direction(y.shape, y.dtype)
-        sent = bits(g)
-        y.backward(mg.Tensor(g))
-        for i, w in zip(case.wanted, want, strict=True):
-            got = xs[i].grad
-            if i not in chosen or w is None:
-                assert got is None
-                continue
-            assert bits(got.data) == bits(w), f"input {i} when {chosen} are needed"
-            assert got.shape == arrays[i].shape and got.dtype == arrays[i].dtype
-        after = [bits(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        assert after == before and bits(g) == sent, "an operand was changed"
-        held = [xs[i].grad.data for i in chosen if xs[i].grad is not None]
-        for a, b in itertools.combinations([*held, g, *arrays], 2):
-            assert b is None or not isinstance(b, np.ndarray) or not any(
-                np.shares_memory(a, b) for a in held if a is not b
-            ), "a gradient shares memory"
+        leaves = [xs[i] for i in case.floats]
+        g = mg.Tensor(direction(y.shape, y.dtype))
+        found = mg.grad(y, leaves, g, None, create_graph, allow_unused=True)
+        for i, got in zip(case.floats, found, strict=True):
+            assert (got is None) == (case.input_name(i) in case.fixed), (create_graph, i)
 
 
 @all_of
@@ -275,24 +175,3 @@ def test_nan_reaches_the_output(case):
             y = case(*arrays[:i], poisoned, *arrays[i + 1 :])
             reached = np.isnan(y).any()
             assert reached or not (case.nan == "all" or felt[place]), place
-
-
-@all_of
-def test_a_played_graph_is_gone(case):
-    if not case.wanted:
-        return
-    xs = tensors(case, case.arrays())
-    held = [xs[i].data for i in case.wanted]
-    gc.disable()
-    try:
-        counts = [sys.getrefcount(a) for a in held]
-        y = case(*xs)
-        probe, g = weakref.ref(y.data), mg.Tensor(direction(y.shape, y.dtype))
-        y.backward(g)
-        with pytest.raises(GraphError, match="retain_graph"):
-            y.backward(g)
-        del y
-        assert probe() is None
-        assert [sys.getrefcount(a) for a in held] == counts
-    finally:
-        gc.enable()

@@ -12,7 +12,7 @@ def test_every_op_owes_the_same_on_the_tape_in_python():
     wanted = "recorded or definition or subsets or gone"
     command = [
         sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header",
-        "tests/registry/test_every_op.py", "-k", wanted,
+        "tests/registry/test_every_op.py", "tests/registry/test_every_layout.py", "-k", wanted,
     ]  # fmt: skip
     environment = {**os.environ, "MINIGRAD_TAPE": "reference"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -39,8 +39,6 @@ class Fault:
         path.write_text(path.read_text().replace(self.find, self.put))
 
 
-def faults_in(
-    file: str, tests: str, rows: Sequence[tuple[str, str, str]]
-) -> list[Fault]:
+def faults_in(file: str, tests: str, rows: Sequence[tuple[str, str, str]]) -> list[Fault]:
     """Faults of one file: (id, find, put); `tests` are separated by spaces."""
     return [Fault(i, file, find, put, tuple(tests.split())) for i, find, put in rows]

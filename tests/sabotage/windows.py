@@ -2,9 +2,10 @@
 
 from tests.sabotage.fault import faults_in
 
-CONV = "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
+RELU = "tests/kernels/test_fused_relu.py "
+CONV = RELU + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
 POOL = "tests/kernels/test_pool.py tests/registry"
-GEMM = "tests/kernels/test_gemm.py tests/registry"
+GEMM = RELU + "tests/kernels/test_gemm.py tests/registry"
 
 FAULTS = [
     *faults_in("src/simd/pooling.c", POOL, [
@@ -49,7 +50,8 @@ FAULTS = [
          "elif common[i] != size[p]:", "elif common[i] < size[p]:"),
     ]),
     *faults_in("src/simd/block.h", GEMM + " " + CONV, [
-        ("product-not-accumulated", "acc[i * nv + j] += s * bs[j];", "acc[i * nv + j] = s * bs[j];"),
+        ("product-not-accumulated",
+         "acc[i * nv + j] += s * bs[j];", "acc[i * nv + j] = s * bs[j];"),
         ("narrow-tile-forgets-its-sum",
          "buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;",
          "buffer[i * width + j] = 0;"),
@@ -95,10 +97,15 @@ FAULTS = [
          "(real *)p->partial + owner * p->parts * taps * p->out_pitch"),
     ]),
     *faults_in("src/simd/conv_depthwise.c", CONV, [
-        ("depthwise-pass-overwrites", "row[l] = pass ? y[at[i] + l] : p->bias", "row[l] = p->bias"),
+        ("depthwise-pass-overwrites", "t.accumulate = pass > 0;", "t.accumulate = 0;"),
+        ("depthwise-band-overwrites", "        t.accumulate = 1;\n", "        t.accumulate = 0;\n"),
         ("depthwise-part-not-merged",
          "for (intptr_t s = 1; s < p->parts; s++)", "for (intptr_t s = 2; s < p->parts; s++)"),
-        ("depthwise-padding-lanes", "c < valid ? gy[at[q] + c] : 0;", "c < valid ? gy[at[q]] : 0;"),
+        ("depthwise-bias-of-the-first-chunk",
+         "(const real *)p->bias + c0 + c, t.lanes)", "(const real *)p->bias + c, t.lanes)"),
+        ("depthwise-relu-swallows-nan",
+         "vselect(acc[i] < vset(0), vset(0), acc[i]);",
+         "vselect(acc[i] > vset(0), acc[i], vset(0));"),
     ]),
     *faults_in("src/simd/band.h", CONV, [
         ("row-below-the-image-is-read",
