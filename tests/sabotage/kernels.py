@@ -2,7 +2,7 @@
 
 from tests.sabotage.fault import faults_in
 
-NORM = "tests/kernels/test_norm.py tests/registry tests/kernels/test_isa_and_threads.py"
+NORM = "tests/kernels/test_norm_large.py tests/kernels/test_norm.py tests/registry"
 LOSS = "tests/kernels/test_loss.py tests/ops/test_loss.py"
 OPTIM = "tests/kernels/test_optim.py tests/optim/test_rules.py"
 ELEMENTWISE = "tests/kernels/test_elementwise.py tests/ops/test_elementwise.py"

@@ -2,10 +2,10 @@
 
 from tests.sabotage.fault import faults_in
 
-RELU = "tests/kernels/test_fused_relu.py "
-CONV = RELU + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
+QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
+CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
 POOL = "tests/kernels/test_pool.py tests/registry"
-GEMM = RELU + "tests/kernels/test_gemm.py tests/registry"
+GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
 FAULTS = [
     *faults_in("src/simd/pooling.c", POOL, [
