@@ -9,6 +9,8 @@ error.
 
 import os
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests share the machine; before minigrad
+
 from hypothesis import HealthCheck, Phase, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
