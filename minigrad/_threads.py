@@ -26,7 +26,7 @@ def _limit_blas(n: int) -> Any:
     """Set NumPy's BLAS to `n` threads; the result has ``restore_original_limits()``."""
     global _blas
     if _blas is None:
-        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+        from threadpoolctl import ThreadpoolController
 
         _blas = ThreadpoolController().select(user_api="blas")
     return _blas.limit(limits=n)

@@ -24,7 +24,6 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
-from minigrad._kernels.kernel cimport Kernel
 from minigrad._kernels.memory cimport pooled_enter, pooled_leave
 from minigrad._tape cimport (
     Node,

@@ -85,9 +85,7 @@ def _header(f: IO[bytes], path: str, kind: str | None) -> tuple[np.dtype, tuple[
     return np.dtype(CODES[code]), shape
 
 
-def _check_size(
-    f: IO[bytes], path: str, need: int, size: int, max_bytes: int, header: int
-) -> None:
+def _check_size(f: IO[bytes], path: str, need: int, size: int, max_bytes: int, header: int) -> None:
     """Refuses, before anything is allocated, a header that the file's size contradicts."""
     if need > max_bytes:
         raise DataFormatError(f"{path}: header asks for {need} bytes, the limit is {max_bytes}")

@@ -42,9 +42,7 @@ def picks_once(index: Any) -> bool:
     if isinstance(index, np.ndarray):
         return bool(index.dtype == bool)
     parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) for p in parts
-    )
+    return all(p is None or p is Ellipsis or isinstance(p, (int, slice, np.integer)) for p in parts)
 
 
 def bad_index(op: str, x_shape: Shape, index: Any, why: Exception) -> Exception:

@@ -25,9 +25,7 @@ hooks: dict[str, Any] = {"tensor": None, "unbroadcast": None, "anomaly": None, "
 OPERATORS = ["add", "sub", "mul", "div", "pow", "matmul"]
 
 
-def configure(
-    *, tensor=None, unbroadcast=None, accumulate=None, compose=None, operators=None
-):
+def configure(*, tensor=None, unbroadcast=None, accumulate=None, compose=None, operators=None):
     """Tell the tape what lies above it: the Tensor class, how to undo broadcasting, operators."""
     hooks["compose"] = compose or hooks["compose"]
     if operators is not None:
@@ -100,12 +98,16 @@ class Node:
         return self.rule.spec.name if self.rule else "leaf"
 
     def kept_items(self):
-        return [] if self.kept is None else [
-            (self.rule.spec.label(s), v)
-            for s, value in self.kept.items()
-            for v in (value if isinstance(value, tuple) else (value,))
-            if isinstance(v, np.ndarray)
-        ]
+        return (
+            []
+            if self.kept is None
+            else [
+                (self.rule.spec.label(s), v)
+                for s, value in self.kept.items()
+                for v in (value if isinstance(value, tuple) else (value,))
+                if isinstance(v, np.ndarray)
+            ]
+        )
 
 
 class Rule:
@@ -163,8 +165,11 @@ class Rule:
                 kept[source] = tuple(group[kind])
             elif kind not in (6, 7):
                 kept[source] = (
-                    lambda: arrays[index], lambda: out, lambda: params[index],
-                    lambda: np.shape(arrays[index]), lambda: arrays[index].dtype,
+                    lambda: arrays[index],
+                    lambda: out,
+                    lambda: params[index],
+                    lambda: np.shape(arrays[index]),
+                    lambda: arrays[index].dtype,
                     lambda: byproducts[index],
                 )[kind]()
 

@@ -32,7 +32,7 @@ typedef struct {
     intptr_t slots, blocks;                  /* tasks of sums: slots of rows x blocks of channels */
     const void *x, *gy, *residual;           /* residual may be NULL */
     void *y;                                 /* y or gx */
-    void *g;                                 /* masked gy, written by sums, read by apply; or NULL */
+    void *g;                                 /* masked gy: sums writes, apply reads; or NULL */
     double *partial;                         /* (slots, 3, channels) */
     void *columns;                           /* (sets, NORM_COLUMNS, channels) reals */
     int relu;

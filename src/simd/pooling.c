@@ -72,7 +72,7 @@ INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
                             (v->cols.hi - 1) * a->col_dilation) * a->c;
 }
 
-/* nv vectors of n lanes from channel c of one window: NaN wins, else the greater, else the first. */
+/* nv vectors of n lanes from channel c of one window: NaN wins, then the greater, the first. */
 INLINE void max_window(const max_pool_args *a, const int nv, const window *v, intptr_t c,
                        intptr_t n, intptr_t out) {
     const real *x = (const real *)a->x + v->start + c;

@@ -136,9 +136,7 @@ def test_nan_in_a_window_wins_it_and_takes_the_gradient():
 
 
 def test_a_window_that_dilation_leads_past_every_pixel_is_minus_infinity_without_gradient():
-    y, gx = pooled(
-        [[[[7.0]]]], kernel=(1, 2), stride=(1, 1), padding=(0, 0, 1, 1), dilation=(1, 2)
-    )
+    y, gx = pooled([[[[7.0]]]], kernel=(1, 2), stride=(1, 1), padding=(0, 0, 1, 1), dilation=(1, 2))
     np.testing.assert_array_equal(y, [[[[-np.inf]]]])
     np.testing.assert_array_equal(gx, [[[[0.0]]]])
 
