@@ -1,6 +1,6 @@
 """What memory costs: page faults of a training step, fresh pages against the pool, loops in GB/s.
 
-``python benchmarks/memory.py [--tiny]``.  A page fault is a page of 4 KiB (or 2 MiB) that
+``python benchmarks/memory.py [--quick]``.  A page fault is a page of 4 KiB (or 2 MiB) that
 the system had to find and clear; the system counts them for the whole process.
 """
 
@@ -135,8 +135,8 @@ def print_loops(*, tiny: bool) -> None:
 def main(argv: list[str]) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="what memory costs")
-    parser.add_argument("--tiny", action="store_true", help="small sizes: a test of this script")
-    tiny = parser.parse_args(argv).tiny
+    parser.add_argument("--quick", action="store_true", help="small sizes: a test of this script")
+    tiny = parser.parse_args(argv).quick
     print_steps(tiny=tiny)
     print_fresh(tiny=tiny)
     print_loops(tiny=tiny)

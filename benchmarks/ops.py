@@ -6,35 +6,34 @@ between the tape and NumPy, so that a busy machine slows both.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import minigrad as mg
 
-N = 20_000
-ROUNDS = 15
 
-
-def per_call(function: Callable[[int], object]) -> float:
+def per_call(function: Callable[[int], object], n: int) -> float:
     """Microseconds per iteration of one run."""
     start = time.perf_counter()
-    function(N)
-    return (time.perf_counter() - start) / N * 1e6
+    function(n)
+    return (time.perf_counter() - start) / n * 1e6
 
 
-def alternate(*functions: Callable[[int], object]) -> list[float]:
+def alternate(n: int, rounds: int, *functions: Callable[[int], object]) -> list[float]:
     """The median of each function's runs, taken in turn."""
     times: list[list[float]] = [[] for _ in functions]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for row, function in zip(times, functions, strict=True):
-            row.append(per_call(function))
+            row.append(per_call(function, n))
     return [statistics.median(row) for row in times]
 
 
-def binary(name: str, op: Callable[[object, object], object]) -> tuple[str, list[float]]:
+def binary(op: Callable[[object, object], object], n: int, rounds: int) -> list[float]:
     """NumPy, untracked Tensors, tracked Tensors: one binary op."""
     a = np.linspace(1.0, 2.0, 10)
     b = np.linspace(2.0, 3.0, 10)
@@ -48,10 +47,10 @@ def binary(name: str, op: Callable[[object, object], object]) -> tuple[str, list
 
         return loop
 
-    return name, alternate(run(a, b), run(*plain), run(*tracked))
+    return alternate(n, rounds, run(a, b), run(*plain), run(*tracked))
 
 
-def backward() -> tuple[float, float]:
+def backward(n: int, rounds: int) -> tuple[float, float]:
     """(a node of backward, the bare NumPy arithmetic of its rule): a chain of multiplications."""
     a = np.linspace(0.9, 1.1, 10)
     y = mg.tensor(a)
@@ -73,23 +72,27 @@ def backward() -> tuple[float, float]:
             g = g * a
         return (time.perf_counter() - start) / n * 1e6
 
-    rounds = [(play(N), bare(N)) for _ in range(ROUNDS)]
-    return statistics.median(r[0] for r in rounds), statistics.median(r[1] for r in rounds)
+    pairs = [(play(n), bare(n)) for _ in range(rounds)]
+    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
 def main(argv: list[str]) -> None:
     """Print the table."""
-    rows = [
-        binary("add", lambda x, y: x + y),
-        binary("mul", lambda x, y: x * y),
-        binary("div", lambda x, y: x / y),
-        binary("mul by number", lambda x, y: x * 2.0),
-    ]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks ops")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    n, rounds = (200, 1) if parser.parse_args(argv).quick else (20_000, 15)
+    cases: dict[str, Callable[[Any, Any], object]] = {
+        "add": lambda x, y: x + y,
+        "mul": lambda x, y: x * y,
+        "div": lambda x, y: x / y,
+        "mul by number": lambda x, y: x * 2.0,
+    }
     print("| op, 10 elements | NumPy us | untracked us | forward + record us | above NumPy us |")
     print("|---|---|---|---|---|")
-    for name, (bare, plain, tracked) in rows:
+    for name, op in cases.items():
+        bare, plain, tracked = binary(op, n, rounds)
         print(f"| {name} | {bare:.2f} | {plain:.2f} | {tracked:.2f} | {tracked - bare:+.2f} |")
-    node, arithmetic = backward()
+    node, arithmetic = backward(n, rounds)
     print(
         f"\nbackward, per mul node: {node:.2f} us, of which the bare arithmetic {arithmetic:.2f}: "
         f"{node - arithmetic:+.2f}"
