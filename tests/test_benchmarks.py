@@ -18,7 +18,7 @@ def test_a_benchmark_prints_its_table_under_the_machine_line(name):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "GFLOP/s" in run.stdout.splitlines()[0]
-    assert len(re.findall(r"\d+\.\d+", run.stdout)) > 8
+    assert len(re.findall(r"\d+\.\d+", run.stdout)) > 3
 
 
 def test_an_unknown_benchmark_is_refused_with_the_list():
