@@ -3,7 +3,10 @@
 from tests.sabotage.fault import Fault, faults_in
 
 REGISTRY = "tests/registry/test_every_op.py tests/registry/test_every_layout.py"
-TAPE = "tests/test_tape.py tests/test_autograd.py tests/test_tensor.py tests/registry"
+TAPE = (
+    "tests/test_tape_promises.py tests/test_tape.py tests/test_autograd.py tests/test_tensor.py "
+    "tests/registry"
+)
 
 
 def rule(file: str, also: str, rows: list[tuple[str, str, str]]) -> list[Fault]:
