@@ -24,7 +24,7 @@ class TrainConfig:
 
     model: str = "resnet20"
     data: str = "fashion-mini"
-    epochs: int = 8
+    epochs: int = 7
     batch_size: int = 64
     lr: float = 0.2  # the peak of the one-cycle schedule
     momentum: float = 0.9
