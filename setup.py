@@ -134,7 +134,10 @@ def extensions():
             name,
             [source],
             include_dirs=[numpy.get_include(), str(SIMD), "build/generated"],
-            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            define_macros=[
+                ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),  # NEP 49's field, on Python 3.10 too
+            ],
             depends=sorted(str(p) for p in SIMD.glob("*.h")),
         )
         for name, source in pyx.items()
