@@ -8,7 +8,6 @@ digest compared that the build wrote down.  An installed wheel has no sources an
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -28,6 +27,8 @@ def sources() -> list[Path]:
 
 def digest(paths: list[Path]) -> str:
     """blake2b over names and contents, in path order; setup.py computes the same."""
+    import hashlib  # here: only a checkout whose sources are younger than its binaries needs it
+
     total = hashlib.blake2b(digest_size=16)
     for path in sorted(paths, key=lambda p: p.relative_to(PACKAGE.parent).as_posix()):
         total.update(path.relative_to(PACKAGE.parent).as_posix().encode())
