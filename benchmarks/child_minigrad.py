@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
+from serve import serve
 
 import minigrad as mg
 import minigrad.functional as F
@@ -44,21 +44,6 @@ def make_step(net: str, batch: int, mode: str) -> Callable[[], object]:
         sgd.step()
 
     return train
-
-
-def serve(step: Callable[[], object], seconds: float = 0.5) -> None:
-    """Warm up, then one round per line of input: print milliseconds a step."""
-    for _ in range(5):
-        step()
-    start = time.perf_counter()
-    step()
-    n = max(3, int(seconds / max(time.perf_counter() - start, 1e-6)))
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(n):
-            step()
-        print((time.perf_counter() - start) / n * 1e3, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ FORMAT: nchw, channels_last, or compiled (channels_last with torch.compile).
 from __future__ import annotations
 
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+from serve import serve
 from torch import nn
 
 IMAGES = {"mlp": (784,), "lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet56": (3, 32, 32)}
@@ -84,21 +84,6 @@ def make_step(net, batch, mode, form):
         sgd.step()
 
     return train
-
-
-def serve(step, seconds=0.5):
-    """Warm up, then one round per line of input: print milliseconds a step."""
-    for _ in range(5):
-        step()
-    start = time.perf_counter()
-    step()
-    n = max(3, int(seconds / max(time.perf_counter() - start, 1e-6)))
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(n):
-            step()
-        print((time.perf_counter() - start) / n * 1e3, flush=True)
 
 
 if __name__ == "__main__":

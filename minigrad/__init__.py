@@ -2,7 +2,7 @@
 
 Read in this order: ``op`` (what an op is), ``ops/elementwise`` (pages of mathematics),
 ``reference/tape`` (the tape, in plain Python), ``tensor``, ``autograd``, ``functional``, ``nn``,
-``optim``; then ``src/tape.pyx`` and the kernels.  The README has the full list with line counts.
+``optim``; then ``src/record.pyx`` and the kernels.  The README has the full list with line counts.
 
 >>> import minigrad as mg
 >>> x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)

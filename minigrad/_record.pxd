@@ -9,7 +9,6 @@ cdef class Rule:
     cdef readonly object __doc__
     cdef object forward, joint, composite, params, defaults
     cdef Kernel kernel
-    cdef tuple gradients
     cdef list differentiable
     cdef Py_ssize_t arity, required
     cdef bint variadic, broadcasts, byproducts

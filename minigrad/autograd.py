@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -67,10 +67,15 @@ class Alias(Op):
 
 
 def compose(spec: Spec, inputs: list[Any], params: Sequence[Any], g: Tensor, needs: Any) -> Any:
-    """The gradients of a fused op, through its composite definition, on the tape."""
+    """The gradients of a fused op, through its composite definition, on the tape.
+
+    params: what the node keeps after its inputs; the constants come first.
+    """
+    define = cast("Callable[..., Any]", spec.composite)
     with enable_grad():
         ends = [Alias.apply(x) if n else x for x, n in zip(inputs, needs, strict=True)]
-        y = spec.composite(*ends, **dict(zip(spec.params, params, strict=False)))  # type: ignore
+        constants = dict(zip(spec.params, params[: len(spec.params)], strict=True))
+        y = define(*ends, **constants)
         wanted = [e for e, n in zip(ends, needs, strict=True) if n]
         found = iter(grad([y], wanted, [g], create_graph=True, allow_unused=True))
     return [next(found) if n else None for n in needs]

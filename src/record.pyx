@@ -64,7 +64,7 @@ cdef class Rule:
     def __init__(self, spec):
         self.spec, self.__name__, self.__doc__ = spec, spec.name, spec.op.__doc__
         self.forward, self.joint, self.composite = spec.forward, spec.joint, spec.composite
-        self.kernel, self.gradients = spec.kernel, spec.gradients
+        self.kernel = spec.kernel
         self.params, self.defaults = spec.params, spec.defaults
         self.variadic, self.broadcasts = spec.variadic, spec.broadcasts
         self.byproducts = bool(spec.byproducts)

@@ -19,8 +19,6 @@ from minigrad import Tensor, nn
 class LeNet(nn.Module):
     """LeNet-5 for images (N, in_channels, 28, 28); returns logits (N, num_classes)."""
 
-    input_size = (28, 28)
-
     def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
         self.c1 = nn.Conv2d(in_channels, 6, 5, padding=2)  # (N, 6, 28, 28)

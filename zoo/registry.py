@@ -27,6 +27,7 @@ class Entry:
     image: tuple[int, int, int]
     source: str
     options: tuple[str, ...] = ()
+    any_size: bool = True  # False: the net takes images of its native size only
 
 
 def cifar_entry(depth: int, residual: bool) -> Entry:
@@ -49,7 +50,7 @@ def build_lenet(num_classes: int, in_channels: int) -> nn.Module:
 DEPTHS = (20, 32, 44, 56, 110, 1202)
 
 MODELS: dict[str, Entry] = {
-    "lenet": Entry(build_lenet, (1, 28, 28), "LeCun et al. 1998, fig. 2"),
+    "lenet": Entry(build_lenet, (1, 28, 28), "LeCun et al. 1998, fig. 2", any_size=False),
     **{f"plain{depth}": cifar_entry(depth, False) for depth in DEPTHS},
     **{f"resnet{depth}": cifar_entry(depth, True) for depth in DEPTHS},
 }

@@ -88,8 +88,6 @@ class ResNetCifar(nn.Module):
     depth: 6n + 2. shortcut: "A", "B", "C", or None for the plain net. Raises ArgError.
     """
 
-    input_size = (32, 32)
-
     def __init__(
         self,
         depth: int,

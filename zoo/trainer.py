@@ -44,11 +44,13 @@ class Interrupted(Exception):
 
 
 def image_size(config: TrainConfig, info: Any) -> tuple[int, int]:
-    """(height, width) that the net will see. Raises ArgError for images of many sizes."""
+    """(height, width) that the net will see. Raises ArgError where it cannot take them."""
     if info.size is None:
         raise ArgError(f"--data {config.data}: images differ in size; pass a data set of one size")
-    height, width = info.size
-    return int(height), int(width)
+    found, native = tuple(info.size), entry(config.model).image[1:]
+    if found != native and not entry(config.model).any_size:
+        raise ArgError(f"{config.model}: takes images of {native}, the data has {found}")
+    return int(found[0]), int(found[1])
 
 
 def load_data(config: TrainConfig) -> tuple[Any, Any, Any]:
@@ -97,7 +99,6 @@ class Trainer:
             in_channels=self.info.channels,
             **config.model_options(),
         )
-        check_image(config.model, self.net, (height, width))
         self.optimizer = optim.SGD(
             self.net.parameters(), lr=config.lr, momentum=config.momentum,
             weight_decay=config.weight_decay, nesterov=config.momentum > 0,
@@ -145,10 +146,10 @@ class Trainer:
         self.metrics = read_metrics(self.folder)[: self.epoch]
 
     def save_best(self, accuracy: float) -> None:
-        """Write best.safetensors: the net's state_dict, and what it was trained on."""
+        """Write best.safetensors: the net's state_dict, and the facts of the data it knows."""
         about = {
             "model": self.config.model,
-            "data": self.config.data,
+            "data": self.info.to_json(),
             "epoch": str(self.epoch + 1),
             "test_accuracy": f"{accuracy:.4f}",
         }
@@ -238,12 +239,6 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
         f"train {row['train_accuracy']:.1%}  test {row['test_accuracy']:.1%}  "
         f"{row['seconds']:.1f} s"
     )
-
-
-def check_image(name: str, net: Any, size: tuple[int, int]) -> None:
-    """Raise ArgError when a net has one image size only and the data has another."""
-    if name == "lenet" and size != tuple(net.input_size):
-        raise ArgError(f"{name}: takes images of {net.input_size}, the data has {size}")
 
 
 @contextmanager

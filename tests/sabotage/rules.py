@@ -4,8 +4,8 @@ from tests.sabotage.fault import Fault, faults_in
 
 REGISTRY = "tests/registry/test_every_op.py tests/registry/test_every_layout.py"
 TAPE = (
-    "tests/test_tape_promises.py tests/test_tape.py tests/test_autograd.py tests/test_tensor.py "
-    "tests/registry"
+    "tests/test_tape_promises.py tests/test_tape.py tests/test_inplace.py tests/test_autograd.py "
+    "tests/test_tensor.py tests/registry"
 )
 
 

@@ -200,6 +200,29 @@ def test_an_image_of_the_wrong_size_or_kind_is_explained(data, tmp_path, capsys)
         assert words in capsys.readouterr().err
 
 
+def test_a_trained_net_needs_its_data_no_more_and_refuses_other_classes(data, tmp_path, capsys):
+    copy, run, image = tmp_path / "copy.npz", tmp_path / "run", tmp_path / "one.npy"
+    copy.write_bytes(data.read_bytes())
+    args = ["--model", "lenet", "--data", str(copy), "--epochs", "1", "--batch-size", "16"]
+    assert cli.main(["train", *args, "--out", str(run)]) == 0
+    copy.unlink()
+    np.save(image, np.load(data)["x_test"][0])
+    assert cli.main(["predict", str(image), "--run", str(run)]) == 0
+    assert cli.main(["eval", str(run), "--data", str(data)]) == 0
+    assert cli.main(["eval", str(run), "--data", "fashion-mini"]) == 1
+    assert "the net was trained on" in capsys.readouterr().err
+
+
+def test_a_net_of_one_size_refuses_other_images(tmp_path, capsys):
+    big = tmp_path / "big.npz"
+    np.savez(big, x_train=np.zeros((16, 32, 32), np.uint8), y_train=np.arange(16) % 2,
+             x_test=np.zeros((4, 32, 32), np.uint8), y_test=np.arange(4) % 2)  # fmt: skip
+    args = ["--model", "lenet", "--data", str(big), "--batch-size", "8"]
+    assert cli.main(["train", *args, "--out", str(tmp_path / "run")]) == 2
+    assert "takes images of (28, 28), the data has (32, 32)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_run_is_reported(data, tmp_path, capsys):
     run = tmp_path / "run"
     args = ["--model", "lenet", "--data", str(data), "--epochs", "1", "--batch-size", "16"]

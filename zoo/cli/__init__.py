@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from minigrad.errors import ArgError, MinigradError
 
 from ..config import TrainConfig
-from ..datasets import DatasetInfo
 from ..trainer import Interrupted
 from . import commands
 
-__all__ = ["DatasetInfo", "main"]
+__all__ = ["main", "parser"]
 
 DEFAULTS = TrainConfig()
 

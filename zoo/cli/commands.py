@@ -16,11 +16,11 @@ import numpy as np
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import io
-from minigrad.errors import ArgError, CheckpointError
+from minigrad.errors import ArgError, CheckpointError, DataFormatError
 from minigrad.gradcheck import check_parameters
 
 from ..config import TrainConfig
-from ..datasets import get_dataset, list_datasets
+from ..datasets import DatasetInfo, get_dataset, list_datasets
 from ..images import read_image
 from ..registry import MODELS, entry, get_model
 from ..registry import list_models as names
@@ -110,28 +110,38 @@ def train(args: Namespace) -> int:
     return 0
 
 
-def trained(run_folder: str | None) -> tuple[mg.nn.Module, TrainConfig, Path]:
-    """(net with its best parameters, configuration, folder) of a run."""
+def trained(run_folder: str | None) -> tuple[mg.nn.Module, TrainConfig, DatasetInfo, Path]:
+    """(net with its best parameters, configuration, facts of its data, folder) of a run.
+
+    The training data itself is not needed. Raises FileNotFoundError, CheckpointError.
+    """
     folder = latest_folder() if run_folder is None else Path(run_folder)
     path = folder / "best.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no best.safetensors there; is it a run folder?")
     config = TrainConfig.load(folder / "config.json")
-    state = io.load(path).tensors
-    _, _, about = get_dataset(config.data)
+    saved = io.load(path)
+    try:
+        about = DatasetInfo.from_json(saved.metadata["data"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not say what it was trained on ({error!r})") from None
     net = get_model(
         config.model, num_classes=len(about.classes), in_channels=about.channels,
         **config.model_options(),
     )  # fmt: skip
-    net.load_state_dict(state)
-    return net.eval(), config, folder
+    net.load_state_dict(saved.tensors)
+    return net.eval(), config, about, folder
 
 
 def evaluate(args: Namespace) -> int:
-    """Print loss and accuracy of a trained net."""
-    net, config, folder = trained(args.run_folder)
+    """Print loss and accuracy of a trained net, on its own test set or on another."""
+    net, config, about, folder = trained(args.run_folder)
     data = args.data or config.data
-    _, test, about = get_dataset(data, size=entry(config.model).image[1])
+    _, test, found = get_dataset(data, size=entry(config.model).image[1])
+    for name in ("classes", "channels"):
+        theirs, ours = getattr(found, name), getattr(about, name)
+        if theirs != ours:
+            raise DataFormatError(f"{data}: {name} are {theirs}, the net was trained on {ours}")
     loss, accuracy = evaluate_net(net, test_loader(test, about))
     print(f"{config.model} of {folder} on {data}: {len(test):,} test images")
     print(f"loss {loss:.4f}, accuracy {accuracy:.2%}")
@@ -140,8 +150,7 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print the most likely classes of each image."""
-    net, config, _ = trained(args.run_folder)
-    _, _, about = get_dataset(config.data)
+    net, config, about, _ = trained(args.run_folder)
     size = about.size or entry(config.model).image[1:]
     mean = np.asarray(about.mean, np.float32).reshape(-1, 1, 1)
     std = np.asarray(about.std, np.float32).reshape(-1, 1, 1)

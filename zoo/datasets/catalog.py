@@ -7,8 +7,10 @@ fashion-mini.  Checksums are SHA-256 of the files as their authors serve them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 DIGITS = tuple("0123456789")
 CLOTHES = (
@@ -47,6 +49,18 @@ class DatasetInfo:
     std: tuple[float, ...]
     channels: int
     size: tuple[int, int] | None
+
+    def to_json(self) -> str:
+        """As text, for the file of a trained net."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DatasetInfo:
+        """What ``to_json`` wrote. Raises ValueError or TypeError for anything else."""
+        facts: dict[str, Any] = dict(json.loads(text))
+        for name, value in facts.items():
+            facts[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**facts)
 
 
 @dataclass(frozen=True)
