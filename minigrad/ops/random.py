@@ -11,6 +11,7 @@ Absent on purpose: NumPy's global state; nothing here reads or changes it.  Next
 from __future__ import annotations
 
 import math
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from minigrad.ops.select import masked
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+
+one_at_a_time = Lock()  # two threads that draw first must not get a stream each
 
 
 class Generator:
@@ -45,9 +48,23 @@ class Generator:
         if not 0 <= seed < 1 << 64:
             raise ArgError(f"manual_seed: seed must be from 0 to 2^64 - 1, got {seed}")
         self.seed = int(seed)
-        self.philox = np.random.Philox(self.seed)
-        self.numpy = np.random.Generator(self.philox)
+        self.stream: np.random.Generator | None = None
         return self
+
+    @property
+    def numpy(self) -> np.random.Generator:
+        """NumPy's generator, made at the first draw: importing numpy.random takes a while."""
+        if self.stream is None:
+            with one_at_a_time:
+                if self.stream is None:
+                    self.stream = np.random.Generator(np.random.Philox(self.seed))
+        return self.stream
+
+    @property
+    def philox(self) -> np.random.Philox:
+        """Where the numbers come from."""
+        bits: Any = self.numpy.bit_generator
+        return bits
 
     def get_state(self) -> dict[str, Any]:
         """The state as numbers, strings and lists, so that JSON can hold it."""
@@ -66,7 +83,7 @@ class Generator:
             philox.state = new
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as why:
             raise ArgError(f"set_state: not a state of Generator.get_state() ({why!r})") from None
-        self.seed, self.philox, self.numpy = seed, philox, np.random.Generator(philox)
+        self.seed, self.stream = seed, np.random.Generator(philox)
 
     def rand(self, shape: Shape, dtype: DTypeLike = np.float32) -> Array:
         """Numbers from 0 (included) to 1 (not), evenly spread."""

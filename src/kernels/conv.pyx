@@ -130,7 +130,8 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) exc
         p.partial = memory
         run_tasks(kernels.task, p, owners * p.parts, flop / (owners * p.parts),
                   memory + padded(owners * p.parts * partial), room, threads)
-        run_tasks(kernels.merge, p, owners, 4.0 * p.parts * partial, NULL, 0, threads)
+        run_tasks(kernels.merge, p, owners * p.band.chunk, 4.0 * p.parts * partial / p.band.chunk,
+                  NULL, 0, threads)
     finally:
         scratch_free(memory)
     return 0

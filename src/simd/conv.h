@@ -111,7 +111,7 @@ typedef struct {
 
 typedef struct {
     intptr_t (*scratch)(const conv_grad_w_plan *p);
-    task_kernel *task, *merge;       /* groups x chunks x out_blocks (x parts); the same, merged */
+    task_kernel *task, *merge;       /* groups x chunks x out_blocks x (parts; chunk channels) */
 } conv_grad_w_kernels;
 
 typedef struct {

@@ -85,27 +85,28 @@ INLINE void merged_row(const real *sum, intptr_t parts, intptr_t size, real *row
     UNROLL(2) for (int j = 0; j < NV; j++) vstore(row + j * VL, total[j]);
 }
 
-/* The parts of one block of gW, added in order and turned from (R, S, C, K) to (K, C, R, S). */
+/* One input channel of one block of gW: its parts added in order, (R, S, K) turned to (K, R, S). */
 static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
-    const unsigned mode = fp_enter();
-    const intptr_t k0 = index % p->out_blocks * p->out_block;
-    const intptr_t c0 = index / p->out_blocks % p->in.chunks * p->in.chunk;
-    const intptr_t group = index / p->out_blocks / p->in.chunks;
+    const intptr_t c = index % p->in.chunk, owner = index / p->in.chunk;
+    const intptr_t k0 = owner % p->out_blocks * p->out_block;
+    const intptr_t c0 = owner / p->out_blocks % p->in.chunks * p->in.chunk;
+    const intptr_t group = owner / p->out_blocks / p->in.chunks;
     const intptr_t rs = p->in.h.taps * p->in.w.taps, size = taps_of(p) * p->out_pitch;
     const intptr_t n = least(p->out_block, p->group_outputs - k0);
-    const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
     const intptr_t filter = p->in.group_channels * rs;
-    const real *sum = (const real *)p->partial + index * p->parts * size;
-    real *out = (real *)p->grad_w + (group * p->group_outputs + k0) * filter + c0 * rs, row[NR];
+    const real *sum = (const real *)p->partial + owner * p->parts * size;
+    real *out = (real *)p->grad_w + (group * p->group_outputs + k0) * filter + (c0 + c) * rs;
+    real row[NR];
     (void)scratch;
+    if (c0 + c >= p->in.group_channels) return; /* the last chunk has fewer channels */
+    const unsigned mode = fp_enter();
     for (intptr_t k = 0; k < n; k += NR)
-        for (intptr_t c = 0; c < channels; c++)
-            for (intptr_t t = 0; t < rs; t++) {
-                merged_row(sum + (t * p->in.chunk + c) * p->out_pitch + k, p->parts, size, row);
-                for (intptr_t lane = 0; lane < least(NR, n - k); lane++)
-                    out[(k + lane) * filter + c * rs + t] = row[lane];
-            }
+        for (intptr_t t = 0; t < rs; t++) {
+            merged_row(sum + (t * p->in.chunk + c) * p->out_pitch + k, p->parts, size, row);
+            for (intptr_t lane = 0; lane < least(NR, n - k); lane++)
+                out[(k + lane) * filter + t] = row[lane];
+        }
     fp_leave(mode);
 }
 
