@@ -24,6 +24,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 SIMD = Path("src/simd")
+BUILD_INFO = Path("build/generated/build_info.h")
 MSVC = sys.platform == "win32"
 MACHINE = platform.machine().lower()
 
@@ -181,8 +182,8 @@ class BuildExt(build_ext):
                 extension.define_macros.append(("MINIGRAD_OPENMP", "1"))
             if extension.name == "minigrad._kernels.dispatch":
                 extension.extra_objects = self.compile_simd()
-                # relink when any object is newer than the module
-                extension.depends += extension.extra_objects
+                # again when any object, or the digest of any source, is newer than the module
+                extension.depends += [*extension.extra_objects, str(BUILD_INFO)]
         super().build_extensions()
 
     def write_build_info(self, openmp):
@@ -195,11 +196,10 @@ class BuildExt(build_ext):
             f'#define BUILD_DIGEST "{"partial" if self.only else sources_digest()}"',
             "#define BUILD_TABLES(X) " + " ".join(f"X({isa})" for isa in ISAS),
         ]
-        path = Path("build/generated/build_info.h")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        BUILD_INFO.parent.mkdir(parents=True, exist_ok=True)
         text = "\n".join(lines) + "\n"
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        if not BUILD_INFO.exists() or BUILD_INFO.read_text() != text:
+            BUILD_INFO.write_text(text)
 
     def compile_simd(self):
         """Compile src/simd/*.c for every (instruction set, dtype); return the object files."""

@@ -5,7 +5,7 @@ Design.  A ``Node`` has a serial number, its op, its parents and what the gradie
 A node is made after its parents, so the order of serial numbers is a topological order: that is
 the whole proof, and why it is called a tape.  Nodes point to nodes, never to Tensors; a leaf's node
 owns the leaf's gradient.  There is no global list: what nobody can reach is freed, and without
-recursion (``trashcan``).
+recursion (``tape_bury``).
 
 ``minigrad/reference/tape.py`` is the same in plain Python, and the specification: read that first.
 Absent on purpose: any knowledge of ops or kernels; ``configure`` names what lies above.
@@ -20,6 +20,8 @@ from minigrad import versions
 
 cimport cython
 cimport numpy as cnp
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 
 cnp.import_array()
 
@@ -38,6 +40,43 @@ cdef extern from *:
     """
     int tape_recording, tape_segments
     object tape_new(object, object)
+
+cdef extern from *:
+    """
+    /* The parents of a node that dies.  If they die with it, theirs wait here until they are gone:
+     * a chain of any length is freed in a stack of two nodes.  (CPython's own trashcan, from 3.13
+     * on, goes thousands of objects deep.)  The first pair takes no list. */
+    static TAPE_LOCAL PyObject **tape_waiting;
+    static TAPE_LOCAL Py_ssize_t tape_waits, tape_room;
+    static TAPE_LOCAL int tape_burying;
+    static void tape_bury(PyObject *parents) {
+        if (tape_burying) {
+            if (tape_waits == tape_room) {
+                const Py_ssize_t room = tape_room ? 2 * tape_room : 64;
+                PyObject **grown = (PyObject **)realloc(tape_waiting, room * sizeof *grown);
+                if (!grown) {
+                    Py_DECREF(parents);         /* no memory: by recursion, then */
+                    return;
+                }
+                tape_waiting = grown;
+                tape_room = room;
+            }
+            tape_waiting[tape_waits++] = parents;
+            return;
+        }
+        tape_burying = 1;
+        Py_DECREF(parents);
+        while (tape_waits) {
+            PyObject *next = tape_waiting[--tape_waits];
+            Py_DECREF(next);
+        }
+        free(tape_waiting);
+        tape_waiting = NULL;
+        tape_room = 0;
+        tape_burying = 0;
+    }
+    """
+    void tape_bury(PyObject *parents)
 
 cdef long long clock = 0                        # the last serial number given
 cdef long long last_mutation = 0                # when a buffer was last changed in place
@@ -176,9 +215,15 @@ cdef TensorBase wrap(object data, Node node):
 
 
 @cython.freelist(1024)
-@cython.trashcan(True)
 cdef class Node:
     """One op on the tape, or a leaf (``rule`` is None)."""
+
+    def __dealloc__(self):
+        cdef PyObject *parents = <PyObject *>self.parents
+        if self.parents is not None:
+            Py_INCREF(self.parents)
+            self.parents = None
+            tape_bury(parents)
 
     def __init__(self, rule, out):
         if rule is not None:
