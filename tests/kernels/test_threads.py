@@ -235,6 +235,7 @@ from minigrad._kernels import memory
 x = memory.empty_array(2**28)
 x[...] = 0.5
 minigrad.set_num_threads(2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sent = []
 def send():
     sent.append(time.monotonic())
