@@ -170,6 +170,7 @@ class BuildExt(build_ext):
         if self.only:
             wanted = set(self.only.split(","))
             self.extensions = [e for e in self.extensions if e.name.split(".")[-1] in wanted]
+        self.forget_translations()
         translated = cythonize(
             self.extensions, build_dir="build/cython", include_path=["."], quiet=True
         )
@@ -185,6 +186,15 @@ class BuildExt(build_ext):
                 # again when any object, or the digest of any source, is newer than the module
                 extension.depends += [*extension.extra_objects, str(BUILD_INFO)]
         super().build_extensions()
+
+    def forget_translations(self):
+        """Drop C files older than their own .pxd: Cython looks for that beside the .pyx."""
+        for extension in self.extensions:
+            declarations = Path(*extension.name.split(".")).with_suffix(".pxd")
+            made = Path("build/cython", extension.sources[0]).with_suffix(".c")
+            both = declarations.exists() and made.exists()
+            if both and declarations.stat().st_mtime > made.stat().st_mtime:
+                made.unlink()
 
     def write_build_info(self, openmp):
         """A header that the dispatch module shows to the user."""

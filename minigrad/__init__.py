@@ -55,6 +55,7 @@ from .errors import (
     NonDifferentiableError,
     ShapeError,
 )
+from .explain import explain
 from .gradcheck import gradcheck, gradgradcheck
 from .op import Op, custom_op
 from .ops import (
@@ -111,6 +112,7 @@ __all__ = [
     "empty_cache",
     "enable_grad",
     "exp",
+    "explain",
     "eye",
     "flip",
     "from_dlpack",

@@ -26,7 +26,7 @@ ARGUMENTS = {
     "avg_pool2d": "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
     "batch_norm": "input running_mean running_var weight bias training momentum eps",
     "binary_cross_entropy_with_logits": "input target weight reduction pos_weight",
-    "conv2d": "input weight bias stride padding dilation groups",
+    "conv2d": "input weight bias stride padding dilation groups algorithm",
     "conv_transpose2d": "input weight bias stride padding output_padding groups dilation",
     "cross_entropy": "input target weight ignore_index reduction label_smoothing",
     "dropout": "input p training",

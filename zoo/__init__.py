@@ -5,5 +5,7 @@ minigrad's public names.  ``python -m zoo`` trains, evaluates and checks them.
 """
 
 from .registry import get_model, list_models
+from .summary import summary
+from .weights import load_weights
 
-__all__ = ["get_model", "list_models"]
+__all__ = ["get_model", "list_models", "load_weights", "summary"]

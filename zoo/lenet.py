@@ -15,6 +15,8 @@ from __future__ import annotations
 import minigrad.functional as F
 from minigrad import Tensor, nn
 
+from .parts import check_exact
+
 
 class LeNet(nn.Module):
     """LeNet-5 for images (N, in_channels, 28, 28); returns logits (N, num_classes)."""
@@ -30,7 +32,8 @@ class LeNet(nn.Module):
         self.output = nn.Linear(84, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch."""
+        """Logits of a batch. Raises ShapeError for images that are not 28x28."""
+        check_exact("lenet", x, 28, "resize them")
         x = self.s2(F.tanh(self.c1(x)))
         x = self.s4(F.tanh(self.c3(x)))
         x = F.tanh(self.c5(F.flatten(x, 1)))

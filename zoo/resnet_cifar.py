@@ -106,6 +106,7 @@ class ResNetCifar(nn.Module):
         self.layer1 = self.stage(n, 16, 16, 1, shortcut)  # (N, 16, 32, 32)
         self.layer2 = self.stage(n, 16, 32, 2, shortcut)  # (N, 32, 16, 16)
         self.layer3 = self.stage(n, 32, 64, 2, shortcut)  # (N, 64, 8, 8)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)  # (N, 64, 1, 1)
         self.linear = nn.Linear(64, num_classes)
         for module in self.modules():  # He et al. 2015b: std = sqrt(2 / fan_in)
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -123,5 +124,4 @@ class ResNetCifar(nn.Module):
         """Logits of a batch (N, C, H, W)."""
         x = self.bn1(self.conv1(x), relu=True)
         x = self.layer3(self.layer2(self.layer1(x)))
-        x = F.global_avg_pool2d(x)  # (N, 64, 1, 1)
-        return self.linear(F.flatten(x, 1))
+        return self.linear(F.flatten(self.avgpool(x), 1))

@@ -29,6 +29,7 @@ from minigrad.errors import ArgError, DataFormatError
 
 from .config import TrainConfig
 from .datasets import get_dataset
+from .googlenet import Outputs, googlenet_loss
 from .registry import entry, get_model
 from .run_folder import read_metrics, write_metrics
 
@@ -47,9 +48,14 @@ def image_size(config: TrainConfig, info: Any) -> tuple[int, int]:
     """(height, width) that the net will see. Raises ArgError where it cannot take them."""
     if info.size is None:
         raise ArgError(f"--data {config.data}: images differ in size; pass a data set of one size")
-    found, native = tuple(info.size), entry(config.model).image[1:]
-    if found != native and not entry(config.model).any_size:
+    net = entry(config.model)
+    found, native = tuple(info.size), net.image[1:]
+    if found != native and not net.any_size:
         raise ArgError(f"{config.model}: takes images of {native}, the data has {found}")
+    if min(found) < net.least:
+        raise ArgError(
+            f"{config.model}: takes images of at least {net.least} pixels, the data has {found}"
+        )
     return int(found[0]), int(found[1])
 
 
@@ -158,8 +164,9 @@ class Trainer:
     # -- the loop -------------------------------------------------------------------------------
     def step(self, images: Any, labels: Any) -> float:
         """One optimizer step; returns the loss. Raises TrainingError when it is not finite."""
-        logits = self.net(images)
-        loss = F.cross_entropy(logits, labels)
+        output = self.net(images)
+        loss = googlenet_loss(output, labels)  # of nets without auxiliary heads: cross-entropy
+        logits = output.logits if isinstance(output, Outputs) else output
         value = loss.item()
         if not math.isfinite(value):
             last = self.sums["loss"] / self.sums["steps"] if self.sums["steps"] else float("nan")

@@ -17,6 +17,7 @@ def conv2d(
     dilation: Pair,
     groups: int,
     relu: bool = False,
+    algorithm: str | None = None,
 ) -> Array: ...
 def conv2d_grad_x(
     gy: Array,
@@ -27,6 +28,7 @@ def conv2d_grad_x(
     padding: Quad,
     dilation: Pair,
     groups: int,
+    algorithm: str | None = None,
 ) -> Array: ...
 def conv2d_grad_w(
     gy: Array,
@@ -37,5 +39,6 @@ def conv2d_grad_w(
     padding: Quad,
     dilation: Pair,
     groups: int,
+    algorithm: str | None = None,
 ) -> Array: ...
 def bias_grad(gy: Array) -> Array: ...

@@ -1,7 +1,7 @@
 # Convolution with one input channel per group (see src/kernels/conv_depthwise.pyx).
 from numpy cimport ndarray
 
-from minigrad._kernels.conv_plan cimport geometry
+from minigrad._kernels.conv_geometry cimport geometry
 
 cdef int depthwise(const geometry *g, ndarray x, ndarray w, ndarray bias, bint relu,
                    ndarray y) except -1

@@ -1,12 +1,7 @@
 # How a convolution is cut into tasks (see src/kernels/conv_plan.pyx).
 from minigrad._kernels.conv cimport (
     conv_axis, conv_band, conv_depthwise_plan, conv_forward_plan, conv_grad_w_plan)
-
-# A validated convolution: all sizes fit in 64 bits, all outputs exist.
-cdef struct geometry:
-    Py_ssize_t N, C, H, W, K, R, S, P, Q
-    Py_ssize_t stride_h, stride_w, top, left, dilation_h, dilation_w
-    Py_ssize_t groups, group_c, group_k
+from minigrad._kernels.conv_geometry cimport geometry
 
 # The tables of one pass: taps of both axes, taps of the weights, offsets of taps in a band.
 cdef struct tables:

@@ -4,6 +4,7 @@ from libc.stdint cimport intptr_t
 from minigrad._kernels.conv cimport (
     conv_depthwise_kernels, conv_forward_kernels, conv_grad_w_kernels)
 from minigrad._kernels.gemm cimport gemm_kernels
+from minigrad._kernels.winograd cimport winograd_kernels
 
 cdef extern from "table.h" nogil:
     ctypedef struct calibrate_kernels:
@@ -79,5 +80,6 @@ cdef extern from "table.h" nogil:
         const norm_kernels *norm
         const optim_kernels *optim
         const pooling_kernels *pooling
+        const winograd_kernels *winograd
 
 cdef const kernel_table *table_for(int typenum) noexcept nogil

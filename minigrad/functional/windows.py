@@ -36,12 +36,15 @@ def conv2d(
     padding: Padding | str = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
+    *,
+    algorithm: str | None = None,
 ) -> Tensor:
     """Cross-correlate images with filters; formula and gradients in ``ops.conv.Conv2d``.
 
     input (N,C,H,W), weight (K,C/groups,R,S), bias (K,) -> (N,K,P,Q).  padding: int, (rows,
     columns), (top, bottom, left, right), "valid" (none) or "same" (P = H, Q = W; stride 1 only;
-    an odd remainder goes to the bottom and right).
+    an odd remainder goes to the bottom and right).  algorithm: "direct" or "winograd" for this call
+    and its gradients instead of the faster one (``minigrad.explain`` says which and why).
     Raises ShapeError, DTypeError, ArgError, TypeError (a float or bool where an int is meant).
     """
     steps, dilations = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
@@ -51,7 +54,14 @@ def conv2d(
     else:
         pads = quad("conv2d", padding)
     return Conv2d.apply(
-        input, weight, bias, stride=steps, padding=pads, dilation=dilations, groups=groups
+        input,
+        weight,
+        bias,
+        stride=steps,
+        padding=pads,
+        dilation=dilations,
+        groups=groups,
+        algorithm=algorithm,
     )
 
 

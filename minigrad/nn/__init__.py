@@ -37,6 +37,7 @@ from minigrad.nn.loss import (
     NLLLoss,
     SmoothL1Loss,
 )
+from minigrad.nn.meta import meta
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 from minigrad.nn.parameter import Parameter
@@ -80,5 +81,6 @@ __all__ = [
     "Softplus",
     "Tanh",
     "init",
+    "meta",
     "utils",
 ]

@@ -5,7 +5,8 @@ C, R, S) or (O, I) fan_in = C R S and fan_out = K R S, the number of products in
 the number of outputs that one input feeds. Samples are drawn in float64 and rounded, so a float32
 net and a float64 net with one seed start alike. `generator` is a `minigrad.Generator`; without
 one the default generator is used, which `manual_seed` seeds. Nothing is recorded on the tape.
-Names and arguments are PyTorch's.
+Numbers are drawn by blocks, so a weight of 400 MB needs no 800 MB of samples; inside of `nn.meta`
+nothing is drawn or written. Names and arguments are PyTorch's.
 
 Sources: He et al. 2015, https://arxiv.org/abs/1502.01852; Glorot and Bengio 2010 (AISTATS 9);
 Saxe et al. 2014, https://arxiv.org/abs/1312.6120.
@@ -14,16 +15,19 @@ Saxe et al. 2014, https://arxiv.org/abs/1312.6120.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minigrad.errors import ArgError, ShapeError
+from minigrad.nn.meta import active, own
 from minigrad.ops.geometry import number
 from minigrad.ops.random import Generator, default_generator
 from minigrad.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK = 1 << 18  # samples drawn at a time: 2 MB of float64
 
 
 def fans(t: Tensor) -> tuple[int, int]:
@@ -63,7 +67,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def constant_(t: Tensor, val: float) -> Tensor:
     """Every element = val."""
-    return _fill(t, np.full(t.shape, number("constant_", "val", val)))
+    value = number("constant_", "val", val)
+    return _fill(t, lambda shape: np.full(shape, value))
 
 
 def zeros_(t: Tensor) -> Tensor:
@@ -83,7 +88,7 @@ def uniform_(
     a, b = number("uniform_", "a", a), number("uniform_", "b", b)
     if not a <= b:
         raise ArgError(f"uniform_: the interval [{a}, {b}) is empty; a must not exceed b")
-    return _fill(t, a + (b - a) * _uniform(generator, t.shape))
+    return _fill(t, lambda shape: a + (b - a) * _uniform(generator, shape))
 
 
 def normal_(
@@ -91,7 +96,7 @@ def normal_(
 ) -> Tensor:
     """Normal with the given mean and standard deviation."""
     mean, std = _moments("normal_", mean, std)
-    return _fill(t, mean + std * _normal(generator, t.shape))
+    return _fill(t, lambda shape: mean + std * _normal(generator, shape))
 
 
 def trunc_normal_(
@@ -115,6 +120,8 @@ def trunc_normal_(
             "trunc_normal_: needs a < b and mean within 2 std of [a, b], "
             f"got mean {mean}, std {std}, a {a}, b {b}"
         )
+    if active():
+        return t
     if std == 0:
         return constant_(t, min(max(mean, a), b))
     low, high = (
@@ -130,7 +137,7 @@ def trunc_normal_(
         values.append(kept)
         found += kept.size
     z = np.concatenate([*values, np.empty(0)])[: t.size]
-    return _fill(t, np.clip(mean + std * z, a, b).reshape(t.shape))
+    return _write(t, np.clip(mean + std * z, a, b).reshape(t.shape))
 
 
 def xavier_uniform_(t: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -183,19 +190,19 @@ def orthogonal_(t: Tensor, gain: float = 1.0, generator: Generator | None = None
     if t.ndim < 2:
         raise ShapeError(f"orthogonal_: needs a weight of rank 2 or more, got shape {t.shape}")
     rows, columns = t.shape[0], math.prod(t.shape[1:])
-    if t.size == 0:
+    if t.size == 0 or active():
         return t
     q, r = np.linalg.qr(_normal(generator, (max(rows, columns), min(rows, columns))))
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     q = q.T if rows < columns else q  # (rows, columns)
-    return _fill(t, number("orthogonal_", "gain", gain) * q.reshape(t.shape))
+    return _write(t, number("orthogonal_", "gain", gain) * q.reshape(t.shape))
 
 
 def eye_(t: Tensor) -> Tensor:
     """Ones on the diagonal of a matrix, zeros elsewhere."""
     if t.ndim != 2:
         raise ShapeError(f"eye_: needs a matrix, got shape {t.shape}")
-    return _fill(t, np.eye(t.shape[0], t.shape[1]))
+    return t if active() else _write(t, np.eye(t.shape[0], t.shape[1]))
 
 
 def dirac_(t: Tensor) -> Tensor:
@@ -204,12 +211,14 @@ def dirac_(t: Tensor) -> Tensor:
         raise ShapeError(
             f"dirac_: needs a convolution weight of rank 3 or more, got shape {t.shape}"
         )
+    if active():
+        return t
     values = np.zeros(t.shape)
     middle = tuple(size // 2 for size in t.shape[2:])
     for i in range(min(t.shape[:2])):
         place = (i, i, *middle)
         values[place] = 1.0
-    return _fill(t, values)
+    return _write(t, values)
 
 
 def _he_std(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
@@ -234,7 +243,22 @@ def _moments(op: str, mean: float, std: float) -> tuple[float, float]:
     return mean, std
 
 
-def _fill(t: Tensor, values: Array) -> Tensor:
-    t.data[...] = values
+def _fill(t: Tensor, draw: Callable[[tuple[int, ...]], Array]) -> Tensor:
+    """Write what `draw` gives for each block of `t`, in order; the whole where `t` has gaps."""
+    if active():
+        return t
+    data = own(t).data
+    if not data.flags.c_contiguous:
+        return _write(t, draw(t.shape))
+    flat = data.reshape(-1)
+    for start in range(0, t.size, BLOCK):
+        part = flat[start : start + BLOCK]
+        part[...] = draw(part.shape)
+    t.mutated_()
+    return t
+
+
+def _write(t: Tensor, values: Array) -> Tensor:
+    own(t).data[...] = values
     t.mutated_()
     return t

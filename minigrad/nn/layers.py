@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 import minigrad.functional as F
 from minigrad.errors import ArgError
 from minigrad.nn import init
+from minigrad.nn.meta import filled
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.geometry import integer, number, pair, quad
@@ -40,7 +39,7 @@ def starting_values(
 
 def new(*shape: int) -> Parameter:
     """A float32 parameter of zeros, to be filled by `reset_parameters`."""
-    return Parameter(np.zeros(shape, np.float32))
+    return Parameter(filled(shape, 0))
 
 
 def flag(layer: str, name: str, value: bool) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from minigrad.errors import ArgError
 from minigrad.nn import state as state_of_values
+from minigrad.nn.meta import converted
 from minigrad.nn.parameter import Parameter
 from minigrad.nn.state import Keys
 from minigrad.tensor import Tensor
@@ -237,7 +238,7 @@ class Module:
             if value.dtype.kind == "f":
                 tracked = value.requires_grad
                 value.requires_grad_(False)  # the leaf on the tape has a dtype: make a new one
-                value.data = value.data.astype(dtype)
+                value.data = converted(value.data, dtype)
                 value.requires_grad_(tracked)
         return self
 

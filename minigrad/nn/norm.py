@@ -21,6 +21,7 @@ from minigrad.checkpointing import recomputing
 from minigrad.errors import ArgError, ShapeError
 from minigrad.nn import init
 from minigrad.nn.layers import flag, new
+from minigrad.nn.meta import filled
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.geometry import integer, number
@@ -73,8 +74,11 @@ class _BatchNorm(Module):
         self.track_running_stats = flag(name, "track_running_stats", track_running_stats)
         self.weight = new(num_features) if affine else None
         self.bias = new(num_features) if affine else None
-        zeros, ones = np.zeros(num_features, np.float32), np.ones(num_features, np.float32)
-        start = {"running_mean": zeros, "running_var": ones, "num_batches_tracked": np.array(0)}
+        start = {
+            "running_mean": filled((num_features,), 0),
+            "running_var": filled((num_features,), 1),
+            "num_batches_tracked": filled((), 0, np.int64),
+        }
         for buffer, value in start.items():
             self.register_buffer(buffer, Tensor(value) if track_running_stats else None)
         self.reset_parameters()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.errors import CheckpointError
+from minigrad.nn.meta import is_meta, own
 from minigrad.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,12 +55,12 @@ def misfit(target: Tensor, value: object) -> str | None:
         return f"has shape {value.shape}, expected {target.shape}"
     if value.dtype.kind != target.dtype.kind:
         return f"has dtype {value.dtype}, expected {target.dtype}"
-    if not target.data.flags.writeable:
+    if not (target.data.flags.writeable or is_meta(target.data)):
         return "cannot be written: the memory of the module's own value is read-only"
     return None
 
 
 def write(target: Tensor, value: Tensor | Array) -> None:
     """Copy the numbers of `value` into `target`, in target's dtype."""
-    target.data[...] = value.data if isinstance(value, Tensor) else value
+    own(target).data[...] = value.data if isinstance(value, Tensor) else value
     target.mutated_()

@@ -9,8 +9,9 @@ padded by zeros, all of them are readings of one trilinear form
 
 (c runs over the channels of k's group).  Parameters are exact here: stride (sh, sw), padding (top,
 bottom, left, right), dilation (dh, dw); "same", ints and PyTorch's defaults are read in
-``functional``.  How the sums are computed is in ``src/kernels/conv.pyx``; what they mean, in loops,
-in ``reference/conv.py``.  Where to go next: ``conv_transpose.py``.
+``functional``.  How the sums are computed is in ``src/kernels/conv.pyx``, by which algorithm (None,
+"auto", "direct", "winograd") in ``conv_choice.pyx``; what they mean, in loops, in
+``reference/conv.py``.  Where to go next: ``conv_transpose.py``.
 
 The tables of the docstrings use N C H W for x, K R S for the filters, P Q for the output.
 """
@@ -136,23 +137,22 @@ class Conv2d(Op):
               sections 2 and 4; padding may be asymmetric here
     """
 
-    def forward(x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
+    def forward(
+        x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
+    ):
         same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
         output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
         check_bias("conv2d", b, w.shape[0])
-        return kernels.conv2d(
-            x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return kernels.conv2d(x, w, b, algorithm=algorithm, **how)
 
-    def grad_x(gy, w, x_shape, stride, padding, dilation, groups):
-        return conv2d_grad_x(
-            gy, w, x_shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+    def grad_x(gy, w, x_shape, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d_grad_x(gy, w, x_shape=x_shape, algorithm=algorithm, **how)
 
-    def grad_w(gy, x, w_shape, stride, padding, dilation, groups):
-        return conv2d_grad_w(
-            gy, x, w_shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+    def grad_w(gy, x, w_shape, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d_grad_w(gy, x, w_shape=w_shape, algorithm=algorithm, **how)
 
     def grad_b(gy):
         return conv2d_grad_b(gy)
@@ -176,28 +176,23 @@ class Conv2dGradX(Op):
     Reference Dumoulin and Visin 2016, section 4.1 (transposed convolution)
     """
 
-    def forward(gy, w, *, x_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
+    def forward(
+        gy, w, *, x_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
+    ):
         op = "conv2d_grad_x"
         same_dtype(op, "gy", gy, w=w)
         y_shape = output_shape(op, x_shape, w.shape, stride, padding, dilation, groups)
         _match(op, "gy", gy.shape, y_shape)
-        return kernels.conv2d_grad_x(
-            gy, w, x_shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return kernels.conv2d_grad_x(gy, w, x_shape=x_shape, algorithm=algorithm, **how)
 
-    def grad_gy(gx, w, stride, padding, dilation, groups):
-        return conv2d(gx, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    def grad_gy(gx, w, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d(gx, w, algorithm=algorithm, **how)
 
-    def grad_w(gx, gy, w_shape, stride, padding, dilation, groups):
-        return conv2d_grad_w(
-            gy,
-            gx,
-            w_shape=w_shape,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+    def grad_w(gx, gy, w_shape, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d_grad_w(gy, gx, w_shape=w_shape, algorithm=algorithm, **how)
 
 
 class Conv2dGradW(Op):
@@ -217,28 +212,23 @@ class Conv2dGradW(Op):
     Reference Dumoulin and Visin 2016, section 2.4; the form T of this module's docstring
     """
 
-    def forward(gy, x, *, w_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1):
+    def forward(
+        gy, x, *, w_shape, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
+    ):
         op = "conv2d_grad_w"
         same_dtype(op, "gy", gy, x=x)
         y_shape = output_shape(op, x.shape, w_shape, stride, padding, dilation, groups)
         _match(op, "gy", gy.shape, y_shape)
-        return kernels.conv2d_grad_w(
-            gy, x, w_shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return kernels.conv2d_grad_w(gy, x, w_shape=w_shape, algorithm=algorithm, **how)
 
-    def grad_gy(gw, x, stride, padding, dilation, groups):
-        return conv2d(x, gw, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    def grad_gy(gw, x, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d(x, gw, algorithm=algorithm, **how)
 
-    def grad_x(gw, gy, x_shape, stride, padding, dilation, groups):
-        return conv2d_grad_x(
-            gy,
-            gw,
-            x_shape=x_shape,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
+    def grad_x(gw, gy, x_shape, stride, padding, dilation, groups, algorithm):
+        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return conv2d_grad_x(gy, gw, x_shape=x_shape, algorithm=algorithm, **how)
 
 
 class Conv2dGradB(Op):

@@ -162,7 +162,7 @@ def output_length(
             f"{op}: {axis} + padding - dilation*({taps}-1) - 1 overflows with {axis}={size}, "
             f"padding={padding}, dilation={dilation}, {taps}={kernel}, stride={stride}"
         )
-    if reach < 0:
+    if reach + (stride - 1 if ceil_mode else 0) < 0:
         if padding[0] == padding[1]:
             formula, numbers = f"{axis} + 2*pad", f"{size} + 2*{padding[0]}"
         else:

@@ -8,7 +8,8 @@ column q*sw + s*dw of xp with w[:, :, r, s] into y[:, :, p, q]:
     gw[k,c,r,s]  = sum_npq  gy[n,k,p,q] xp[n, c, p sh + r dh, q sw + s dw]
 
 Groups are an extra index: c and k count within one. There is no unrolling into columns, no GEMM and
-no automatic differentiation here, on purpose.
+no automatic differentiation here, on purpose; `algorithm`, which chooses between the kernels' ways
+to the same sums, changes nothing.
 
 Reference: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 Where to go next: `pool.py`.
@@ -79,6 +80,7 @@ def conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
     relu: bool = False,
+    algorithm: str | None = None,
 ) -> Array:
     """x (N,C,H,W), w (K,C/G,R,S), b (K,) -> y (N,K,P,Q), then relu if asked for."""
     (n, _, h, width), (k, _, *kernel) = x.shape, w.shape
@@ -104,6 +106,7 @@ def conv2d_grad_x(
     padding: Quad = (0, 0, 0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    algorithm: str | None = None,
 ) -> Array:
     """gy (N,K,P,Q), w (K,C/G,R,S) -> gx (N,C,H,W): what each tap read, it gives back."""
     n, c, h, width = x_shape
@@ -127,6 +130,7 @@ def conv2d_grad_w(
     padding: Quad = (0, 0, 0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    algorithm: str | None = None,
 ) -> Array:
     """gy (N,K,P,Q), x (N,C,H,W) -> gw (K,C/G,R,S): the product of gy with what each tap read."""
     k, c, r_size, s_size = w_shape

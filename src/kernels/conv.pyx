@@ -22,60 +22,20 @@ from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport (
     conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
+from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, takes_winograd
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
+from minigrad._kernels.conv_geometry cimport flop_of, geometry, read_geometry
 from minigrad._kernels.conv_plan cimport (
-    carve, geometry, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
+    carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
-from minigrad._kernels.operands cimport c_order, channels_last, floats, plus, sizes, times, zeros
+from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
 from minigrad._kernels.tasks cimport padded, run_tasks
 from minigrad._kernels.threads cimport team
+from minigrad._kernels.winograd cimport winograd_forward, winograd_grad_w
 
 cnp.import_array()
-
-
-# --- geometry ----------------------------------------------------------------------------------
-
-cdef Py_ssize_t output_size(str op, str axis, Py_ssize_t size, Py_ssize_t pads, Py_ssize_t kernel,
-                            Py_ssize_t stride, Py_ssize_t dilation) except -1:
-    """(size + pads - dilation (kernel - 1) - 1) / stride + 1, or ShapeError."""
-    cdef Py_ssize_t extent = plus(op, size, pads)
-    cdef Py_ssize_t reach = plus(op, times(op, dilation, kernel - 1), 1)
-    if extent < reach:
-        raise ShapeError(
-            f"{op}: the kernel spans {reach} {axis}, the padded input has {extent}; pad more, or "
-            f"use a smaller kernel or dilation")
-    return (extent - reach) // stride + 1
-
-
-cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
-                       object padding, object dilation, object groups) except -1:
-    """Everything about a convolution of x (N, C, H, W) by w (K, C/groups, R, S)."""
-    cdef Py_ssize_t two[2]
-    cdef Py_ssize_t pads[4]
-    g.N, g.C, g.H, g.W = x[0], x[1], x[2], x[3]
-    g.K, g.group_c, g.R, g.S = w[0], w[1], w[2], w[3]
-    sizes(op, "stride", stride, 2, 1, two)
-    g.stride_h, g.stride_w = two[0], two[1]
-    sizes(op, "dilation", dilation, 2, 1, two)
-    g.dilation_h, g.dilation_w = two[0], two[1]
-    sizes(op, "padding", padding, 4, 0, pads)
-    g.top, g.left = pads[0], pads[2]
-    sizes(op, "groups", (groups,), 1, 1, two)
-    g.groups = two[0]
-    if g.R < 1 or g.S < 1:
-        raise ShapeError(f"{op}: the kernel has no taps: {g.R} x {g.S}")
-    if g.K % g.groups or g.C % g.groups or g.C // g.groups != g.group_c:
-        raise ShapeError(
-            f"{op}: x has {g.C} channels, w expects {g.groups} x {g.group_c} and gives {g.K} "
-            f"outputs (x {(x[0], x[1], x[2], x[3])}, w {(w[0], w[1], w[2], w[3])})")
-    g.group_k = g.K // g.groups
-    g.P = output_size(op, "rows", g.H, plus(op, pads[0], pads[1]), g.R, g.stride_h, g.dilation_h)
-    g.Q = output_size(op, "columns", g.W, plus(op, pads[2], pads[3]), g.S, g.stride_w,
-                      g.dilation_w)
-    times(op, times(op, times(op, g.N, g.K), times(op, g.P, g.Q)), 64)
-    return 0
 
 
 cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py_ssize_t h,
@@ -83,10 +43,6 @@ cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py
     if (<object>a).shape != (n, c, h, w):
         raise ShapeError(f"{op}: {name} has shape {(<object>a).shape}, expected {(n, c, h, w)}")
     return 0
-
-
-cdef double flop_of(const geometry *g) noexcept:
-    return 2.0 * g.N * g.K * g.P * g.Q * g.group_c * g.R * g.S
 
 
 # --- running -----------------------------------------------------------------------------------
@@ -208,7 +164,7 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
 
 # --- from Python -------------------------------------------------------------------------------
 
-def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False):
+def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None):
     """y[n,k,p,q] = b[k] + sum_crs xp[n, c, p sh + r dh, q sw + s dw] w[k,c,r,s], then relu.
 
     Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q),
@@ -237,12 +193,17 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False):
         return (<object>y).clip(0, None) if relu else y
     if g.group_c == 1 and g.groups > 1:
         depthwise(&g, channels_last(image), c_order(weight), bias, relu, y)
+    elif takes_winograd("conv2d", &g, FORWARD, typenum, algorithm):
+        image, weight = channels_last(image), c_order(weight)
+        winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight),
+                         NULL if bias is None else cnp.PyArray_DATA(bias), relu,
+                         cnp.PyArray_DATA(y))
     else:
         forward(&g, channels_last(image), c_order(weight), bias, relu, y)
     return y
 
 
-def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups):
+def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorithm=None):
     """gx = the adjoint of x -> conv2d(x, w), applied to gy.
 
     Shapes  gy: (N, K, P, Q); w: (K, C/groups, R, S); gx: x_shape = (N, C, H, W), channels-last
@@ -266,6 +227,10 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups):
         return gx
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
+    elif takes_winograd("conv2d_grad_x", &g, GRAD_X, typenum, algorithm):
+        grad, weight = channels_last(grad), c_order(weight)
+        winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), NULL, False,
+                         cnp.PyArray_DATA(gx))
     else:
         grad_x(&g, channels_last(grad), c_order(weight), gx)
     return gx
@@ -286,7 +251,7 @@ cdef bint covers(Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t dilation, Py_ssi
     return True
 
 
-def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups):
+def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorithm=None):
     """gw[k,c,r,s] = sum_npq gy[n,k,p,q] xp[n, c, p sh + r dh, q sw + s dw].
 
     Shapes  gy: (N, K, P, Q); x: (N, C, H, W); gw: w_shape = (K, C/groups, R, S), C order
@@ -307,6 +272,9 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups):
     gw = empty(4, dims, typenum, False)
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_w(&g, channels_last(grad), channels_last(image), gw)
+    elif takes_winograd("conv2d_grad_w", &g, GRAD_W, typenum, algorithm):
+        grad, image = channels_last(grad), channels_last(image)
+        winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
     else:
         grad_w(&g, channels_last(grad), channels_last(image), gw)
     return gw

@@ -12,8 +12,9 @@ from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport (
     conv_depthwise_kernels, conv_depthwise_plan, conv_forward_plan)
+from minigrad._kernels.conv_geometry cimport geometry
 from minigrad._kernels.conv_plan cimport (
-    band_count, carve, geometry, plan_depthwise, plan_forward_taps, plan_phase, table_bytes, tables)
+    band_count, carve, plan_depthwise, plan_forward_taps, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
 from minigrad._kernels.tasks cimport padded, run_tasks

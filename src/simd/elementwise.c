@@ -39,18 +39,12 @@ INLINE vreal load_part(const real *p, ptrdiff_t n) {
     return vload(lanes);
 }
 
-INLINE void store_part(real *p, vreal v, ptrdiff_t n) {
-    real lanes[VL];
-    vstore(lanes, v);
-    for (ptrdiff_t i = 0; i < n; i++) p[i] = lanes[i];
-}
-
 INLINE void map1(vector1 f, const void *from, void *to, ptrdiff_t n) {
     const real *x = from;
     real *z = to;
     ptrdiff_t i = 0;
     if (n < VL) {
-        store_part(z, f(load_part(x, n)), n);
+        vstore_first(z, f(load_part(x, n)), (int)n);
         return;
     }
     const vreal last = f(vload(x + n - VL));
@@ -71,7 +65,7 @@ INLINE void map2(vector2 f, const void *from, const void *other, void *to, ptrdi
     real *z = to;
     ptrdiff_t i = 0;
     if (n < VL) {
-        store_part(z, f(load_part(x, n), load_part(y, n)), n);
+        vstore_first(z, f(load_part(x, n), load_part(y, n)), (int)n);
         return;
     }
     const vreal last = f(vload(x + n - VL), vload(y + n - VL));
@@ -91,7 +85,7 @@ INLINE void map_scalar(vector2 f, const void *from, double number, void *to, ptr
     const vreal s = vset((real)number);
     ptrdiff_t i = 0;
     if (n < VL) {
-        store_part(z, f(load_part(x, n), s), n);
+        vstore_first(z, f(load_part(x, n), s), (int)n);
         return;
     }
     const vreal last = f(vload(x + n - VL), s);

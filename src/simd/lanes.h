@@ -26,13 +26,6 @@ INLINE vreal load_part(const real *p, intptr_t n, real fill) {
     return vload(lanes);
 }
 
-INLINE void store_part(real *p, intptr_t n, vreal v) {
-    real lanes[VL];
-    vstore(lanes, v);
-    for (int i = 0; i < VL; i++)
-        if (i < n) p[i] = lanes[i];
-}
-
 /* v with zeros past the first n lanes */
 INLINE vreal first_lanes(vreal v, intptr_t n) {
     real lanes[VL];
@@ -42,14 +35,14 @@ INLINE vreal first_lanes(vreal v, intptr_t n) {
 
 /* load and store of n lanes, n <= VL; a constant n == VL is one instruction */
 INLINE vreal load_lanes(const real *p, intptr_t n) {
-    return n == VL ? vload(p) : load_part(p, n, 0);
+    return n == VL ? vload(p) : vload_first(p, (int)n);
 }
 
 INLINE void store_lanes(real *p, intptr_t n, vreal v) {
     if (n == VL)
         vstore(p, v);
     else
-        store_part(p, n, v);
+        vstore_first(p, v, (int)n);
 }
 
 /* max(0, v); NaN stays NaN */

@@ -16,6 +16,7 @@ extern const lrn_kernels NAME(lrn_kernels);
 extern const norm_kernels NAME(norm_kernels);
 extern const optim_kernels NAME(optim_kernels);
 extern const pooling_kernels NAME(pooling_kernels);
+extern const winograd_kernels NAME(winograd_kernels);
 
 extern const kernel_table NAME(kernel_table);
 const kernel_table NAME(kernel_table) = {
@@ -32,4 +33,5 @@ const kernel_table NAME(kernel_table) = {
     .norm = &NAME(norm_kernels),
     .optim = &NAME(optim_kernels),
     .pooling = &NAME(pooling_kernels),
+    .winograd = &NAME(winograd_kernels),
 };

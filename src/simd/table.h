@@ -16,6 +16,7 @@
 #include "norm.h"
 #include "optim.h"
 #include "pooling.h"
+#include "winograd.h"
 
 typedef struct {
     const char *isa;
@@ -31,6 +32,7 @@ typedef struct {
     const norm_kernels *norm;
     const optim_kernels *optim;
     const pooling_kernels *pooling;
+    const winograd_kernels *winograd;
 } kernel_table;
 
 /* choose.c */

@@ -97,6 +97,45 @@ INLINE vreal vset(real s) { return s; }
 INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
 #endif
 
+/* The first n lanes of a vector, n <= VL: zeros in the others, whose memory is not touched. */
+#if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)
+INLINE vreal vload_first(const real *p, int n) {
+    return (vreal)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+}
+INLINE void vstore_first(real *p, vreal v, int n) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+}
+#elif HAVE_VECTORS && defined(__AVX512F__)
+INLINE vreal vload_first(const real *p, int n) {
+    return (vreal)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+INLINE void vstore_first(real *p, vreal v, int n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#elif HAVE_VECTORS && defined(__AVX2__) && !defined(REAL64)
+static const int32_t lane_flags[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+INLINE __m256i lane_mask(int n) {
+    return _mm256_loadu_si256((const __m256i *)(lane_flags + 8 - n));
+}
+INLINE vreal vload_first(const real *p, int n) {
+    return (vreal)_mm256_maskload_ps(p, lane_mask(n));
+}
+INLINE void vstore_first(real *p, vreal v, int n) {
+    _mm256_maskstore_ps(p, lane_mask(n), (__m256)v);
+}
+#else
+INLINE vreal vload_first(const real *p, int n) {
+    real lanes[VL] = {0};
+    for (int i = 0; i < n; i++) lanes[i] = p[i];
+    return vload(lanes);
+}
+INLINE void vstore_first(real *p, vreal v, int n) {
+    real lanes[VL];
+    vstore(lanes, v);
+    for (int i = 0; i < n; i++) p[i] = lanes[i];
+}
+#endif
+
 /* The bytes of max-pooling's indices <-> lanes: a compiler left alone moves them one at a time.
  * `byte_lanes` gives masks' integers, to be compared; `store_bytes` takes whole numbers 0..255. */
 #if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)

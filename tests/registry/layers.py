@@ -185,6 +185,17 @@ CASES = [
     *convolutions(EMPTY, [((0, *x[1:]), w, k) for x, w, k in GEOMETRIES[:5:2]]),
     *expand("conv_transpose2d", (f(2, 3, 2, 3), f(3, 4, 3, 2),
             {"stride": (3, 2), "padding": (1, 0, 0, 1), "output_padding": (2, 1)}), kind=LINEAR),
+    *expand("conv2d", (f(2, 2, 4, 4), f(3, 2, 3, 3), {"algorithm": "direct"}), kind=LINEAR),
+    *expand(
+        "conv2d_grad_x",
+        (f(2, 3, 2, 2), f(3, 2, 3, 3), {"x_shape": (2, 2, 4, 4), "algorithm": "direct"}),
+        kind=LINEAR,
+    ),
+    *expand(
+        "conv2d_grad_w",
+        (f(2, 3, 2, 2), f(2, 2, 4, 4), {"w_shape": (3, 2, 3, 3), "algorithm": "direct"}),
+        kind=LINEAR,
+    ),
     *expand("conv2d", (f(2, 3, 6, 5), f(4, 3, 3, 2)), kind=LINEAR),
     *pools(),
     *empty_pools(),

@@ -1,4 +1,5 @@
-"""The command line of the zoo: ``python -m zoo list | info | train | eval | predict | gradcheck``.
+"""The command line of the zoo: ``python -m zoo list | info | train | eval | predict | convert |
+gradcheck``.
 
 Design: this file reads arguments and turns errors into one line and an exit code: 2 for a command
 that cannot be meant, 1 for data, files and training that fail, 130 for Ctrl-C.  Each command is a
@@ -15,7 +16,9 @@ from minigrad.errors import ArgError, MinigradError
 
 from ..config import TrainConfig
 from ..trainer import Interrupted
+from ..weights import MAPS
 from . import commands
+from .weights import convert
 
 __all__ = ["main", "parser"]
 
@@ -52,6 +55,20 @@ def add_train(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     p.set_defaults(run=commands.train)
 
 
+def add_weights(p: argparse.ArgumentParser) -> None:
+    """Options of commands that take published weights in place of a run."""
+    q = p.add_argument_group(
+        "published weights",
+        "A file in place of a run; nothing in it is executed. Images are normalized with mean .485 "
+        ".456 .406 and deviation .229 .224 .225 (torchvision's and akamaster's; torchvision's "
+        "GoogLeNet: .5 and .5; Caffe's names: Caffe's mean, without scaling).",
+    )
+    q.add_argument("--weights", metavar="FILE", help="of torch.save, .safetensors or .npz")
+    q.add_argument("--model", metavar="NAME", help="the net; default: what the file fits")
+    q.add_argument("--variant", help="paper or torchvision; default: what the file fits")
+    q.add_argument("--map", choices=MAPS, help="the names in the file; default: find out")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     p = argparse.ArgumentParser(prog="python -m zoo", description="Train and look at networks.")
@@ -60,21 +77,34 @@ def parser() -> argparse.ArgumentParser:
     q = sub.add_parser("list", help="names of networks and data sets")
     q.add_argument("filter", nargs="?", default="*", help="a pattern such as 'resnet*'")
     q.set_defaults(run=commands.list_models)
-    q = sub.add_parser("info", help="layers, shapes, parameters and MACs of a net")
+    q = sub.add_parser("info", help="layers, shapes, parameters, MACs and memory of a net")
     q.add_argument("model")
+    q.add_argument("--variant", help="paper (the default) or torchvision")
     q.add_argument("--shortcut", choices=["A", "B", "C"])
+    q.add_argument("--num-classes", type=positive)
+    q.add_argument("--size", type=positive, help="height and width of the image")
     q.set_defaults(run=commands.info)
     add_train(sub)
     q = sub.add_parser("eval", help="accuracy of a trained net on its test set")
     q.add_argument("run_folder", nargs="?", metavar="RUN", help="default: the latest")
     q.add_argument("--data", metavar="NAME|PATH", help="another data set of the same kind")
+    add_weights(q)
     q.set_defaults(run=commands.evaluate)
     q = sub.add_parser("predict", help="the most likely classes of images")
     q.add_argument("image", nargs="+", help="image files (PNG, JPEG with the extra 'images'; .npy)")
     q.add_argument("--run", dest="run_folder", metavar="RUN", help="default: the latest")
     q.add_argument("--top", type=positive, default=3)
     q.add_argument("--resize", action="store_true", help="resize images to what the net takes")
-    q.set_defaults(run=commands.predict)
+    add_weights(q)
+    q.set_defaults(run=commands.predict, data=None)
+    q = sub.add_parser("convert", help="a file of weights as .safetensors, with the zoo's names")
+    q.add_argument("weights", metavar="IN", help="of torch.save (.pt, .pth), .safetensors or .npz")
+    q.add_argument("output", metavar="OUT.safetensors")
+    q.add_argument("--model", metavar="NAME", help="refuse weights that do not fit this net")
+    q.add_argument("--variant", help="paper or torchvision; default: what the file fits")
+    q.add_argument("--map", choices=MAPS, help="the names in the file; default: find out")
+    q.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    q.set_defaults(run=convert)
     q = sub.add_parser("gradcheck", help="check every parameter tensor of a net in float64")
     q.add_argument("model")
     q.add_argument("--batch-size", type=positive, default=2)

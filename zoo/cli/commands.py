@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from minigrad.gradcheck import check_parameters
 
 from ..config import TrainConfig
 from ..datasets import DatasetInfo, get_dataset, list_datasets
+from ..googlenet import googlenet_loss
 from ..images import read_image
-from ..registry import MODELS, entry, get_model
+from ..registry import MODELS, Entry, entry, get_model, image_of
 from ..registry import list_models as names
 from ..run_folder import (
     choose_folder,
@@ -32,9 +33,10 @@ from ..run_folder import (
     make_folder,
     terminal_curves,
 )
-from ..summary import summary, table
+from ..summary import summary
 from ..trainer import Trainer, test_loader
 from ..trainer import evaluate as evaluate_net
+from .weights import published
 
 
 def list_models(args: Namespace) -> int:
@@ -44,8 +46,9 @@ def list_models(args: Namespace) -> int:
         raise ArgError(f"no model matches {args.filter!r}; available: {', '.join(MODELS)}")
     width = max(len(n) for n in found)
     for name in found:
-        c, h, w = entry(name).image
-        print(f"{name:{width}}  {c}x{h}x{w}  {entry(name).source}")
+        image = "x".join(map(str, entry(name).image))
+        also = "" if entry(name).torchvision is None else "; also --variant torchvision"
+        print(f"{name:{width}}  {image:9}  {entry(name).source}{also}")
     print(f"\ndata sets: {', '.join(list_datasets())}, or a path")
     return 0
 
@@ -57,10 +60,13 @@ def options_of(args: Namespace) -> dict[str, Any]:
 
 def info(args: Namespace) -> int:
     """Print the table of layers of a net."""
-    net = get_model(args.model, **options_of(args))
-    found = entry(args.model)
-    print(f"{args.model}: {found.source}; one image {'x'.join(map(str, found.image))}")
-    print(table(summary(net, found.image)))
+    image = image_of(args.model, args.variant, args.size)
+    found = summary(
+        args.model, image, num_classes=args.num_classes, variant=args.variant, **options_of(args)
+    )
+    source = entry(args.model, args.variant).source
+    print(f"{args.model}: {source}; one image {'x'.join(map(str, image))}")
+    print(found)
     return 0
 
 
@@ -133,25 +139,58 @@ def trained(run_folder: str | None) -> tuple[mg.nn.Module, TrainConfig, DatasetI
     return net.eval(), config, about, folder
 
 
+class Chosen(NamedTuple):
+    """A net to use: the net, its entry, the facts of its data, what to call it, its data set."""
+
+    net: mg.nn.Module
+    entry: Entry
+    about: DatasetInfo
+    title: str
+    data: str | None
+
+
+def chosen(args: Namespace) -> Chosen:
+    """The net of a run, or of ``--weights``. Raises ArgError for options that contradict."""
+    if args.weights is None:
+        for option in ("model", "variant", "map"):
+            if getattr(args, option) is not None:
+                raise ArgError(f"--{option} needs --weights; a run knows its net")
+        net, config, about, folder = trained(args.run_folder)
+        title = f"{config.model} of {folder}"
+        return Chosen(net, entry(config.model), about, title, args.data or config.data)
+    if args.run_folder is not None:
+        raise ArgError(f"{args.run_folder}: give a run or --weights, not both")
+    net, found, name, about = published(args)
+    return Chosen(net, found, about, f"{name} with {args.weights}", args.data)
+
+
 def evaluate(args: Namespace) -> int:
     """Print loss and accuracy of a trained net, on its own test set or on another."""
-    net, config, about, folder = trained(args.run_folder)
-    data = args.data or config.data
-    _, test, found = get_dataset(data, size=entry(config.model).image[1])
-    for name in ("classes", "channels"):
-        theirs, ours = getattr(found, name), getattr(about, name)
-        if theirs != ours:
-            raise DataFormatError(f"{data}: {name} are {theirs}, the net was trained on {ours}")
+    if args.weights and not args.data:
+        raise ArgError("--weights needs --data NAME|PATH")
+    net, found, about, title, data = chosen(args)
+    _, test, theirs = get_dataset(str(data), size=found.image[1])
+    counts = len(theirs.classes), len(about.classes)
+    if counts[0] != counts[1]:
+        raise DataFormatError(f"{data}: {counts[0]} classes, the net was trained on {counts[1]}")
+    if theirs.classes != about.classes and not args.weights:  # a file does not have the names
+        raise DataFormatError(
+            f"{data}: classes are {theirs.classes}, the net was trained on {about.classes}"
+        )
+    if theirs.channels != about.channels:
+        raise DataFormatError(
+            f"{data}: channels are {theirs.channels}, the net was trained on {about.channels}"
+        )
     loss, accuracy = evaluate_net(net, test_loader(test, about))
-    print(f"{config.model} of {folder} on {data}: {len(test):,} test images")
+    print(f"{title} on {data}: {len(test):,} test images")
     print(f"loss {loss:.4f}, accuracy {accuracy:.2%}")
     return 0
 
 
 def predict(args: Namespace) -> int:
     """Print the most likely classes of each image."""
-    net, config, about, _ = trained(args.run_folder)
-    size = about.size or entry(config.model).image[1:]
+    net, found, about, _, _ = chosen(args)
+    size = about.size or found.image[1:]
     mean = np.asarray(about.mean, np.float32).reshape(-1, 1, 1)
     std = np.asarray(about.std, np.float32).reshape(-1, 1, 1)
     for path in args.image:
@@ -180,7 +219,8 @@ def gradcheck(args: Namespace) -> int:
     def loss() -> mg.Tensor:
         for name, b in net.named_buffers():  # the same function on every call
             b.copy_(buffers[name])
-        return F.cross_entropy(net(x), t)
+        mg.manual_seed(args.seed)  # the same dropout
+        return googlenet_loss(net(x), t)
 
     worst = check_parameters(loss, net.named_parameters(), seed=args.seed)
     for probe in worst:

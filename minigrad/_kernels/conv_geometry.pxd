@@ -1,0 +1,12 @@
+# The sizes of a convolution (see src/kernels/conv_geometry.pyx).
+
+# A validated convolution: all sizes fit in 64 bits, all outputs exist.
+cdef struct geometry:
+    Py_ssize_t N, C, H, W, K, R, S, P, Q
+    Py_ssize_t stride_h, stride_w, top, left, dilation_h, dilation_w
+    Py_ssize_t groups, group_c, group_k
+
+# x: N, C, H, W; w: K, C/groups, R, S. Raises ShapeError, ArgError, TypeError.
+cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
+                       object padding, object dilation, object groups) except -1
+cdef double flop_of(const geometry *g) noexcept

@@ -1,0 +1,51 @@
+# Winograd convolution: plans and kernels (src/simd/winograd.h explains every field), passes.
+from minigrad._kernels.conv_geometry cimport geometry
+from minigrad._kernels.tasks cimport task_kernel
+
+cdef extern from "winograd.h" nogil:
+    enum:
+        TILE, POINTS
+
+    ctypedef struct winograd_tiles:
+        const void *src
+        Py_ssize_t height, width, channels, top, left, taps, rows, cols
+        Py_ssize_t tile_rows, tile_cols, tiles, block, blocks, group_channels, pitch, slab
+
+    ctypedef struct winograd_plan:
+        # `in` is a keyword here
+        winograd_tiles tiles "in"
+        void *out
+        Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, depths, pitch, slab
+        const void *weights
+        Py_ssize_t w_group, w_out, w_in
+        const Py_ssize_t *w_tap
+        void *packed
+        Py_ssize_t panels, packed_slab
+        const Py_ssize_t *v_at
+        const Py_ssize_t *m_at
+        const Py_ssize_t *col_at
+        const void *bias
+        int relu
+
+    ctypedef struct winograd_grad_w_plan:
+        winograd_tiles tiles "in"
+        const void *gy
+        Py_ssize_t groups, group_outputs, chunk, chunks, out_block, out_blocks, out_pitch, parts
+        void *partial
+        void *grad_w
+        const Py_ssize_t *row_at
+        const Py_ssize_t *sum_at
+        const Py_ssize_t *tile_at
+
+    ctypedef struct winograd_kernels:
+        Py_ssize_t (*scratch)(const winograd_plan *p) noexcept nogil
+        task_kernel *pack
+        task_kernel *task
+        Py_ssize_t (*grad_w_scratch)(const winograd_grad_w_plan *p) noexcept nogil
+        task_kernel *grad_w
+        task_kernel *merge
+
+# y = conv(x, w) + bias (relu), or, adjoint, gx from src = gy. float32, channels-last, stride 1.
+cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
+                          const void *bias, bint relu, void *out) except -1
+cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void *gw) except -1

@@ -1,0 +1,130 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Which algorithm computes a pass of a convolution, and why.
+
+Design. Winograd's algorithm (`winograd.pyx`) does a quarter of the multiplications, and pays for
+them with transforms: of every input pixel, of every product, of every weight. Both sides are
+estimated in cycles of one core from the shape, and the smaller wins. The constants are those of
+measurements (`python -m benchmarks conv`); they need not be exact, only right where the two differ
+much. The number of threads, the values and the layout play no part: a shape always takes the same
+path.
+
+`algorithm` and the environment (MINIGRAD_CONV=direct|winograd|auto, read at import) overrule the
+estimate; the environment leaves out what it cannot apply to, `algorithm` raises ArgError there.
+"""
+import os
+
+from minigrad.errors import ArgError
+
+cimport numpy as cnp
+
+from minigrad._kernels.conv_geometry cimport read_geometry
+from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.operands cimport sizes
+from minigrad._kernels.tasks cimport parts
+
+cdef tuple NAMES = ("auto", "direct", "winograd")
+
+# Cycles, measured; "vector": the lanes of one register full of channels.
+cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
+cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
+cdef double START = 3.4                # of a tile, for each row and point
+cdef double PLACE = 300                # finding a tile's pixels
+cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
+cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
+
+wish = os.environ.get("MINIGRAD_CONV") or "auto"
+if wish not in NAMES:
+    raise ArgError(f"MINIGRAD_CONV={wish!r} is unknown; use one of {', '.join(NAMES)}")
+
+
+cdef str obstacle(const geometry *g, int typenum):
+    """Why Winograd's algorithm cannot compute this, or None."""
+    if typenum != cnp.NPY_FLOAT:
+        return "float64 is computed by the definition"
+    if g.group_c == 1 and g.groups > 1:
+        return "the convolution is depthwise"
+    if g.R != g.S or (g.R != 3 and g.R != 5):
+        return f"the filter is {g.R}x{g.S}, not 3x3 or 5x5"
+    if g.stride_h != 1 or g.stride_w != 1:
+        return f"the stride is {g.stride_h}x{g.stride_w}, not 1x1"
+    if g.dilation_h != 1 or g.dilation_w != 1:
+        return f"the dilation is {g.dilation_h}x{g.dilation_w}, not 1x1"
+    return None
+
+
+cdef struct costs:
+    double direct, winograd
+
+
+cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
+    """Cycles of one core for either algorithm."""
+    cdef Py_ssize_t m = 7 - g.R, inputs = g.group_c, outputs = g.group_k, h = g.P, w = g.Q
+    cdef double ins, outs, tiles, products, maps, weights, multiply
+    cdef costs c
+    if which == GRAD_X:
+        inputs, outputs, h, w = outputs, inputs, g.H, g.W
+    ins, outs = parts(inputs, lanes), parts(outputs, lanes)
+    multiply = MULTIPLY if outs > 1 else MULTIPLY_NARROW
+    c.direct = <double>g.groups * g.N * h * w * g.R * g.S * inputs * outs * multiply
+    tiles = <double>parts(g.N * parts(h, m) * parts(w, m), 6) * 6
+    weights = inputs * outs * MAP_WEIGHT
+    if which == GRAD_W:                # the tiles run along the products' inner dimension
+        products = 36 * inputs * outs * (multiply * tiles + START * (1 + tiles / 96))
+        maps = PLACE + MAP * (ins * parts(outputs, 128) + outs * parts(inputs, 128))
+    else:
+        products = 36 * tiles * (multiply * inputs * outs + START * parts(outputs, 2 * lanes))
+        maps = PLACE + MAP * (ins * parts(outputs, 128) + outs)
+    c.winograd = g.groups * (products + tiles * maps + weights)
+    return c
+
+
+cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum,
+                         object algorithm) except -1:
+    cdef object wanted = wish if algorithm is None else algorithm
+    cdef str why_not
+    cdef costs c
+    if wanted not in NAMES:
+        raise ArgError(f"{op}: algorithm {wanted!r} is unknown; use one of {', '.join(NAMES)}")
+    if wanted == "direct":
+        return False
+    why_not = obstacle(g, typenum)
+    if why_not is not None:
+        if algorithm == "winograd":
+            raise ArgError(f"{op}: algorithm='winograd' does not apply: {why_not}; use 'auto'")
+        return False
+    if wanted == "winograd":
+        return True
+    c = estimate(g, which, table_for(typenum).lanes)
+    return c.winograd < c.direct
+
+
+def plan(x_shape, w_shape, *, stride, padding, dilation, groups, real64=False, algorithm=None):
+    """What would run: for each pass (algorithm, reason, estimated cycles direct, Winograd).
+
+    The cycles are None where only one algorithm applies. Raises what conv2d would raise.
+    """
+    cdef geometry g
+    cdef Py_ssize_t x[4]
+    cdef Py_ssize_t w[4]
+    cdef int typenum = cnp.NPY_DOUBLE if real64 else cnp.NPY_FLOAT
+    cdef costs c
+    cdef str why_not
+    sizes("explain", "x_shape", x_shape, 4, 0, x)
+    sizes("explain", "w_shape", w_shape, 4, 0, w)
+    read_geometry("explain", &g, x, w, stride, padding, dilation, groups)
+    why_not = obstacle(&g, typenum)
+    asked = wish if algorithm is None else algorithm
+    passes = {}
+    for name, which in (("forward", FORWARD), ("grad_x", GRAD_X), ("grad_w", GRAD_W)):
+        taken = "winograd" if takes_winograd("explain", &g, which, typenum, algorithm) else "direct"
+        if why_not is not None:
+            passes[name] = taken, why_not, None, None
+            continue
+        c = estimate(&g, which, table_for(typenum).lanes)
+        reason = f"{asked!r} was asked for"
+        if asked == "auto":
+            ratio = c.direct / c.winograd
+            reason = (f"winograd is estimated {ratio:.1f} times as fast" if ratio > 1 else
+                      f"direct is estimated {1 / ratio:.1f} times as fast")
+        passes[name] = taken, reason, c.direct, c.winograd
+    return passes
