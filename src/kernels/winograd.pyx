@@ -17,9 +17,7 @@ from minigrad._kernels.tasks cimport padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # channels of one product: a panel of U stays in L1
-cdef Py_ssize_t V_BYTES = 221184       # of a task, where a tile has few channels: half of L2
-cdef Py_ssize_t LEAST = 48             # tiles of a task, where it has many
-cdef Py_ssize_t MOST = 96
+cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef Py_ssize_t SLICE = 10 << 20       # bytes of U in use at a time: made and used in L3
@@ -64,12 +62,11 @@ cdef void set_block(winograd_tiles *t, Py_ssize_t block, Py_ssize_t pitch) noexc
 cdef void plan_forward(winograd_plan *p, int lanes, int nr) noexcept nogil:
     """Tiles are set: choose blocks of tiles and of output channels."""
     cdef winograd_tiles *t = &p.tiles
-    cdef Py_ssize_t pitch = up(t.group_channels, lanes), block, wanted
-    block = max(LEAST, min(MOST, V_BYTES // (4 * POINTS * pitch)))
+    cdef Py_ssize_t pitch = up(t.group_channels, lanes), wanted
     p.out_block = even(parts(p.group_outputs, nr), max(1, OUTPUTS // nr)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
     wanted = parts(TASKS, p.groups * p.out_blocks)
-    set_block(t, up(max(12, min(block, parts(t.tiles, wanted))), 6), pitch)
+    set_block(t, up(max(12, min(TILES, parts(t.tiles, wanted))), 6), pitch)
     p.panels = parts(p.group_outputs, nr)
     p.packed_slab = p.panels * nr * t.group_channels + 16
     p.depth = even(t.group_channels, DEPTH)
@@ -155,8 +152,10 @@ cdef void plan_grad_w(winograd_grad_w_plan *p, int lanes, int nr) noexcept nogil
     owners = p.groups * p.chunks * p.out_blocks
     p.parts = max(parts(TASKS // 2, owners), min(parts(TASKS, owners), SUM_BYTES // (
         4 * POINTS * owners * p.chunk * p.out_pitch)))
-    # a tile's line of V is read with every other: an odd number of lines apart
-    set_block(t, max(12, min(SUM_TILES, parts(t.tiles, p.parts))),
+    p.parts = max(1, min(p.parts, t.tiles // (SUM_TILES // 2)))
+    # equal blocks, as many for every part; a tile's line of V is read with every other: an odd
+    # number of cache lines apart, they do not compete for the same sets
+    set_block(t, even(parts(t.tiles, p.parts), SUM_TILES),
               (parts(p.chunk, 16) | 1) * 16 if p.chunk > 16 else up(p.chunk, lanes))
     p.parts = min(p.parts, t.blocks)
 

@@ -25,12 +25,12 @@ INLINE void transform_weight(const int r, const winograd_plan *p, const real *w,
         for (int t = 0; t < r * r; t++) taps[t * NR + k] = w[k * p->w_out + p->w_tap[t]];
     for (int v = 0; v < NV; v++) {
         vreal half[TILE * 5], line[5], mapped[TILE];
-        UNROLL(5) for (int j = 0; j < r; j++) {
+        for (int j = 0; j < r; j++) {
             UNROLL(5) for (int i = 0; i < r; i++) line[i] = vload(taps + (i * r + j) * NR + v * VL);
             map_weight(r, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * r + j] = mapped[i];
         }
-        UNROLL(6) for (int i = 0; i < TILE; i++) {
+        for (int i = 0; i < TILE; i++) {
             map_weight(r, half + i * r, mapped);
             UNROLL(6) for (int j = 0; j < TILE; j++)
                 vstore(out + (i * TILE + j) * step + v * VL, mapped[j]);
@@ -70,22 +70,21 @@ INLINE void transform_output(const int m, const real *product, intptr_t slab, in
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[4 * TILE], line[TILE], y[4];
         const vreal start = bias ? vload_up_to(bias + k, n - k) : vset(0);
-        UNROLL(6) for (int j = 0; j < TILE; j++) {
+        for (int j = 0; j < TILE; j++) {
             UNROLL(6) for (int i = 0; i < TILE; i++)
                 line[i] = vload(product + (i * TILE + j) * slab + k);
             map_output(m, line, y);
             UNROLL(4) for (int i = 0; i < m; i++) half[i * TILE + j] = y[i];
         }
-        UNROLL(4) for (int i = 0; i < m; i++) {
+        for (int i = 0; i < o->rows; i++) {
             map_output(m, half + i * TILE, y);
             UNROLL(4) for (int j = 0; j < m; j++) {
-                if (i >= o->rows || j >= o->cols) continue;
                 vreal value = y[j] + start;
                 if (relu_too) value = relu(value);
                 real *to = o->out + i * o->row + j * o->col + k;
-                if (n - k >= VL)
+                if (j < o->cols && n - k >= VL)
                     vstore(to, value);
-                else
+                else if (j < o->cols)
                     vstore_first(to, value, (int)(n - k));
             }
         }

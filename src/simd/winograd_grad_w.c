@@ -31,13 +31,13 @@ INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, r
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[TILE * 4], line[4], mapped[TILE];
         real *out = z + k / NR * panel_step + k % NR;
-        UNROLL(4) for (int j = 0; j < m; j++) {
+        for (int j = 0; j < m; j++) {
             UNROLL(4) for (int i = 0; i < m; i++)
                 line[i] = vload_up_to(at[i * m + j] + k, n - k);
             map_gradient(m, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * m + j] = mapped[i];
         }
-        UNROLL(6) for (int i = 0; i < TILE; i++) {
+        for (int i = 0; i < TILE; i++) {
             map_gradient(m, half + i * m, mapped);
             UNROLL(6) for (int j = 0; j < TILE; j++)
                 vstore(out + (i * TILE + j) * slab, mapped[j]);
@@ -67,7 +67,7 @@ static void transform_gradients(const winograd_grad_w_plan *p, intptr_t first, i
 INLINE void merge_filters(const int r, const real *sum, intptr_t parts, intptr_t point,
                           real *filters) {
     vreal half[5 * TILE], line[TILE], w[5];
-    UNROLL(6) for (int j = 0; j < TILE; j++) {
+    for (int j = 0; j < TILE; j++) {
         UNROLL(6) for (int i = 0; i < TILE; i++) {
             const real *at = sum + (i * TILE + j) * point;
             line[i] = vload(at);
@@ -77,7 +77,7 @@ INLINE void merge_filters(const int r, const real *sum, intptr_t parts, intptr_t
         map_filter(r, line, w);
         UNROLL(5) for (int i = 0; i < r; i++) half[i * TILE + j] = w[i];
     }
-    UNROLL(5) for (int i = 0; i < r; i++) {
+    for (int i = 0; i < r; i++) {
         map_filter(r, half + i * TILE, w);
         UNROLL(5) for (int j = 0; j < r; j++) vstore(filters + (i * r + j) * VL, w[j]);
     }

@@ -122,11 +122,16 @@ INLINE tile_place place_of(const winograd_tiles *p, intptr_t tile) {
 INLINE void point_at(const int side, const real *image, intptr_t rows, intptr_t cols,
                      intptr_t channels, intptr_t i0, intptr_t j0, const real *zeros,
                      const real **at) {
-    for (int i = 0; i < side; i++)
-        for (int j = 0; j < side; j++) {
-            const int inside = i0 + i >= 0 && i0 + i < rows && j0 + j >= 0 && j0 + j < cols;
-            *at++ = inside ? image + ((i0 + i) * cols + j0 + j) * channels : zeros;
-        }
+    intptr_t inside[TILE], offset[TILE];
+    UNROLL(6) for (int j = 0; j < side; j++) {
+        inside[j] = j0 + j >= 0 && j0 + j < cols;
+        offset[j] = (j0 + j) * channels;
+    }
+    for (int i = 0; i < side; i++, at += side) {
+        const intptr_t in_row = i0 + i >= 0 && i0 + i < rows, row = (i0 + i) * cols * channels;
+        UNROLL(6) for (int j = 0; j < side; j++)
+            at[j] = in_row & inside[j] ? image + row + offset[j] : zeros;
+    }
 }
 
 /* A vector, or what is left of a row. */
@@ -134,21 +139,24 @@ INLINE vreal vload_up_to(const real *p, intptr_t left) {
     return left >= VL ? vload(p) : vload_first(p, (int)left);
 }
 
-/* V of one tile: B^T d B for `channels` channels, point t at out + t * slab. */
+/* V of one tile: B^T d B for `channels` channels, point t at out + t * slab.
+ *
+ * In every 2-D map here the outer loops stay loops: unrolled, they need more addresses than there
+ * are registers, and finding those again takes longer than the arithmetic. */
 INLINE void transform_input(const real *const *at, intptr_t channels, real *out, intptr_t slab) {
     for (intptr_t c = 0; c < channels; c += VL) {
         vreal half[POINTS], line[TILE], mapped[TILE];
-        const intptr_t left = channels - c;
-        UNROLL(6) for (int j = 0; j < TILE; j++) {
-            UNROLL(6) for (int i = 0; i < TILE; i++)
-                line[i] = vload_up_to(at[i * TILE + j] + c, left);
-            map_input(line, mapped);
-            UNROLL(6) for (int i = 0; i < TILE; i++) half[i * TILE + j] = mapped[i];
-        }
-        UNROLL(6) for (int i = 0; i < TILE; i++) {
-            map_input(half + i * TILE, mapped);
+        for (int i = 0; i < TILE; i++) {
             UNROLL(6) for (int j = 0; j < TILE; j++)
-                vstore(out + (i * TILE + j) * slab + c, mapped[j]);
+                line[j] = vload_up_to(at[i * TILE + j] + c, channels - c);
+            map_input(line, mapped);
+            UNROLL(6) for (int j = 0; j < TILE; j++) half[i * TILE + j] = mapped[j];
+        }
+        for (int j = 0; j < TILE; j++) {
+            UNROLL(6) for (int i = 0; i < TILE; i++) line[i] = half[i * TILE + j];
+            map_input(line, mapped);
+            UNROLL(6) for (int i = 0; i < TILE; i++)
+                vstore(out + (i * TILE + j) * slab + c, mapped[i]);
         }
     }
 }
