@@ -6,21 +6,19 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from serve import serve
+from serve import IMAGES, serve
 
 import minigrad as mg
 import minigrad.functional as F
 import zoo
 from minigrad import nn, optim
 
-IMAGES = {"mlp": (784,), "lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet56": (3, 32, 32)}
-
 
 def build(net: str) -> nn.Module:
     """The net itself."""
     if net == "mlp":
         return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    return zoo.get_model(net)
+    return zoo.get_model(net, **({"aux": False} if net == "googlenet" else {}))
 
 
 def make_step(net: str, batch: int, mode: str) -> Callable[[], object]:

@@ -10,59 +10,14 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from serve import serve
-from torch import nn
-
-IMAGES = {"mlp": (784,), "lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet56": (3, 32, 32)}
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and the option-A shortcut."""
-
-    def __init__(self, c, k, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(c, k, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(k)
-        self.conv2 = nn.Conv2d(k, k, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(k)
-        self.stride, self.new = stride, k - c
-
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        if self.new or self.stride != 1:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.new // 2, self.new // 2))
-        return F.relu(y + x)
-
-
-def resnet(depth):
-    """The 6n + 2 net of the zoo."""
-    n, c = (depth - 2) // 6, 16
-    layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    for k, stride in ((16, 1), (32, 2), (64, 2)):
-        for i in range(n):
-            layers.append(Block(c, k, stride if i == 0 else 1))
-            c = k
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-
-
-def build(net):
-    """The same nets as the zoo's."""
-    if net == "mlp":
-        return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    if net == "lenet":
-        return nn.Sequential(
-            nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2),
-            nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
-            nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
-        )  # fmt: skip
-    return resnet(int(net.removeprefix("resnet")))
+from serve import IMAGES, serve
+from torch_nets import timed
 
 
 def make_step(net, batch, mode, form):
     """One training step, or one forward pass in evaluation mode."""
     torch.set_flush_denormal(True)
-    model, x = build(net), torch.randn(batch, *IMAGES[net])
+    model, x = timed(net), torch.randn(batch, *IMAGES[net])
     if form != "nchw" and x.dim() == 4:
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)

@@ -17,8 +17,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NETS = {"mlp": 32, "lenet": 64, "resnet20": 128, "resnet56": 128}
-TORCH_MODES = ("nchw", "channels_last", "compiled")
+NETS = {  # name: batch
+    "mlp": 32,
+    "lenet": 64,
+    "resnet20": 128,
+    "resnet56": 128,
+    "nin_cifar10": 64,
+    "alexnet": 16,
+    "googlenet": 8,
+    "resnet18": 8,
+    "resnet50": 4,
+    "vgg16": 4,
+}
+TORCH_FORMS = ("nchw", "channels_last", "compiled")
 
 
 class Contender:
@@ -27,6 +38,7 @@ class Contender:
     def __init__(self, label: str, command: list[str], threads: int) -> None:
         self.label = label
         self.times: list[float] = []
+        self.peak = 0.0  # MB
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_"))}
         env["OMP_NUM_THREADS"] = str(threads)
         self.child = subprocess.Popen(
@@ -46,7 +58,8 @@ class Contender:
         self.child.stdin.flush()
         line = self.read()
         if line:
-            self.times.append(float(line))
+            took, self.peak = map(float, line.split())
+            self.times.append(took)
         else:
             self.alive = False
 
@@ -57,21 +70,21 @@ class Contender:
         self.child.wait()
 
 
-def contenders(net: str, mode: str, torch: str | None, threads: int) -> list[Contender]:
+def contenders(net: str, mode: str, args: argparse.Namespace) -> list[Contender]:
     """minigrad, and PyTorch in its memory formats."""
     batch = str(NETS[net])
     own = [sys.executable, str(HERE / "child_minigrad.py"), net, batch, mode]
-    found = [Contender("minigrad", own, threads)]
-    for form in TORCH_MODES if torch else ():
-        command = [str(torch), str(HERE / "child_torch.py"), net, batch, mode, form]
-        found.append(Contender(f"torch {form}", command, threads))
+    found = [Contender("minigrad", own, args.threads)]
+    for form in args.forms.split(",") if args.torch else ():
+        command = [str(args.torch), str(HERE / "child_torch.py"), net, batch, mode, form]
+        found.append(Contender(f"torch {form}", command, args.threads))
     return found
 
 
-def measure(net: str, mode: str, torch: str | None, threads: int, rounds: int) -> str:
-    """One row of the table."""
-    group = contenders(net, mode, torch, threads)
-    for _ in range(rounds):
+def measure(net: str, mode: str, args: argparse.Namespace) -> tuple[str, float | None]:
+    """One row of the table, and torch's best time over ours."""
+    group = contenders(net, mode, args)
+    for _ in range(1 if args.quick else args.rounds):
         for c in group:
             if c.alive:
                 c.round()
@@ -80,8 +93,12 @@ def measure(net: str, mode: str, torch: str | None, threads: int, rounds: int) -
     medians = {c.label: statistics.median(c.times) for c in group if c.times}
     cells = [f"{medians[c.label]:.2f}" if c.label in medians else "-" for c in group]
     others = [t for label, t in medians.items() if label != "minigrad"]
-    ratio = f"{min(others) / medians['minigrad']:.2f}" if others else "-"
-    return f"| {net} b{NETS[net]} {mode} | " + " | ".join(cells) + f" | {ratio} |"
+    ratio = min(others) / medians["minigrad"] if others else None
+    cells.append(f"{ratio:.2f}" if ratio else "-")
+    cells.append(f"{group[0].peak:.0f}")
+    peaks = [c.peak for c in group[1:] if c.times]
+    cells.append(f"{group[0].peak / min(peaks):.2f}" if peaks else "-")
+    return f"| {net} b{NETS[net]} {mode} | " + " | ".join(cells) + " |", ratio
 
 
 def main(argv: list[str]) -> None:
@@ -89,16 +106,26 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks nets")
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--nets", default="lenet" if "--quick" in argv else ",".join(NETS))
+    parser.add_argument("--forms", default=",".join(TORCH_FORMS), help="of PyTorch")
+    parser.add_argument("--modes", default="train,infer")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
-    head = ["net, batch", "minigrad ms"] + [f"torch {m} ms" for m in TORCH_MODES if args.torch]
-    print("| " + " | ".join([*head, "torch's best / minigrad"]) + " |")
-    print("|" + "---|" * (len(head) + 1))
-    for net in ["lenet"] if args.quick else args.nets.split(","):
-        for mode in ("train", "infer"):
-            rounds = 1 if args.quick else 9
-            print(measure(net, mode, args.torch, args.threads, rounds), flush=True)
+    head = ["net, batch", "minigrad ms"]
+    head += [f"torch {f} ms" for f in args.forms.split(",") if args.torch]
+    head += ["torch's best / minigrad", "peak MB", "of torch's least"]
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    ratios: dict[str, list[float]] = {}
+    for net in args.nets.split(","):
+        for mode in args.modes.split(","):
+            row, ratio = measure(net, mode, args)
+            print(row, flush=True)
+            if ratio:
+                ratios.setdefault(mode, []).append(ratio)
+    for mode, all_of_them in ratios.items():
+        print(f"\n{mode}: geometric mean {statistics.geometric_mean(all_of_them):.2f}")
 
 
 if __name__ == "__main__":

@@ -4,5 +4,5 @@ Design: the two frameworks are never in one process. `torch_side.py` is run by t
 has PyTorch: it fills a net with random weights and random statistics of batch norm, saves them
 with torch.save, and writes what it computes. `__main__.py` loads that file with `zoo.load_weights`,
 computes the same and compares. Nets of torch are torchvision's where that can be imported, else
-those of `torch_nets.py`. Nothing here is collected by pytest.
+those of `benchmarks/torch_nets.py`. Nothing here is collected by pytest.
 """

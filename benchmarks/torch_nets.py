@@ -1,7 +1,8 @@
-"""torchvision's AlexNet, VGG, GoogLeNet and ResNet and akamaster's CIFAR ResNet, in plain PyTorch.
+"""The nets of the zoo in plain PyTorch, for timing and for comparing results.
 
 Design: written from the published structure, for machines that have torch without torchvision; the
-keys of the state_dicts are the published ones, the starting values do not matter.
+keys of the state_dicts are the published ones, the starting values do not matter.  ``own`` and
+``net`` name torchvision's and akamaster's nets, ``timed`` those of ``nets.py``.
 """
 
 import torch
@@ -241,6 +242,98 @@ class CifarResNet(nn.Module):
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
         return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+def with_relu(*convolutions):
+    """Convolutions given as arguments, a ReLU after each."""
+    return [m for row in convolutions for m in (nn.Conv2d(*row), nn.ReLU())]
+
+
+def lecture_alexnet():
+    """AlexNet in one column for 227 pixels, with response normalization after ReLU."""
+
+    def lrn():
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)
+
+    return nn.Sequential(
+        *with_relu((3, 96, 11, 4)), lrn(), nn.MaxPool2d(3, 2),
+        *with_relu((96, 256, 5, 1, 2)), lrn(), nn.MaxPool2d(3, 2),
+        *with_relu((256, 384, 3, 1, 1), (384, 384, 3, 1, 1), (384, 256, 3, 1, 1)),
+        nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000),
+    )  # fmt: skip
+
+
+def nin_cifar10():
+    """The authors' network in network."""
+
+    def pool():
+        return nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    return nn.Sequential(
+        *with_relu((3, 192, 5, 1, 2), (192, 160, 1), (160, 96, 1)), pool(), nn.Dropout(),
+        *with_relu((96, 192, 5, 1, 2), (192, 192, 1), (192, 192, 1)), pool(), nn.Dropout(),
+        *with_relu((192, 192, 3, 1, 1), (192, 192, 1), (192, 10, 1)), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )  # fmt: skip
+
+
+class PaperInception(nn.Module):
+    """Four branches without batch norm."""
+
+    def __init__(self, c, n1, r3, n3, r5, n5, pp):
+        super().__init__()
+        self.branch1 = nn.Sequential(*with_relu((c, n1, 1)))
+        self.branch2 = nn.Sequential(*with_relu((c, r3, 1), (r3, n3, 3, 1, 1)))
+        self.branch3 = nn.Sequential(*with_relu((c, r5, 1), (r5, n5, 5, 1, 2)))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1), *with_relu((c, pp, 1)))
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.children()], 1)
+
+
+def paper_googlenet():
+    """GoogLeNet of the paper's table 1 without auxiliary heads."""
+
+    def lrn():
+        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1)
+
+    def pool():
+        return nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    modules = []
+    for name, row in MODULES.items():
+        modules.append(PaperInception(*row))
+        if name in ("3b", "4e"):
+            modules.append(pool())
+    return nn.Sequential(
+        *with_relu((3, 64, 7, 2, 3)), pool(), lrn(), *with_relu((64, 64, 1), (64, 192, 3, 1, 1)),
+        lrn(), pool(), *modules, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4),
+        nn.Linear(1024, 1000),
+    )  # fmt: skip
+
+
+def lenet():
+    """LeNet-5 as in the zoo."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
+    )  # fmt: skip
+
+
+def timed(name):
+    """The net of a row of ``nets.py``."""
+    made = {
+        "mlp": lambda: nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)),
+        "lenet": lenet,
+        "resnet20": lambda: CifarResNet(20, "A"),
+        "resnet56": lambda: CifarResNet(56, "A"),
+        "nin_cifar10": nin_cifar10,
+        "alexnet": lecture_alexnet,
+        "googlenet": paper_googlenet,
+    }
+    return made[name]() if name in made else own(name)
 
 
 def own(name):
