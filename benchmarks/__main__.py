@@ -10,7 +10,7 @@ import importlib
 
 from .machine import machine_line
 
-NAMES = {"ops": "ops", "conv": "kernels_conv", "memory": "memory", "nets": "nets"}
+NAMES = {"ops": "ops", "conv": "kernels_conv", "sweep": "sweep", "memory": "memory", "nets": "nets"}
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     for name in args.names or list(NAMES):
         print(f"\n## {name}\n")
         options = ["--quick", *rest] if args.quick else rest
-        if args.torch and name == "nets":
+        if args.torch and name in ("nets", "sweep"):
             options = [*options, "--torch", args.torch]
         importlib.import_module(f".{NAMES[name]}", __package__).main(options)
 

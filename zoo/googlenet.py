@@ -38,7 +38,7 @@ import minigrad as mg
 import minigrad.functional as F
 from minigrad import Tensor, nn
 
-from .parts import CeilMaxPool2d, check_choice, check_least, weighted
+from .parts import check_choice, check_least, weighted
 
 LEAST, TORCHVISION_LEAST = 31, 15
 AUX_WEIGHT = 0.3
@@ -175,15 +175,15 @@ class GoogLeNet(nn.Module):
         norm = nn.Identity if bn else partial(nn.LocalResponseNorm, 5)
         self.torchvision, self.transform_input = torchvision, transform_input
         self.conv1 = conv(in_channels, 64, 7, stride=2)  # (N, 64, 112, 112)
-        self.maxpool1 = CeilMaxPool2d(3, 2)  # (N, 64, 56, 56)
+        self.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)  # (N, 64, 56, 56)
         self.norm1 = norm()
         self.conv2 = conv(64, 64, 1)  # (N, 64, 56, 56)
         self.conv3 = conv(64, 192, 3)  # (N, 192, 56, 56)
         self.norm2 = norm()
-        self.maxpool2 = CeilMaxPool2d(3, 2)  # (N, 192, 28, 28)
+        self.maxpool2 = nn.MaxPool2d(3, 2, ceil_mode=True)  # (N, 192, 28, 28)
         self.inception3a = module(192, 64, 96, 128, 16, 32, 32)  # (N, 256, 28, 28)
         self.inception3b = module(256, 128, 128, 192, 32, 96, 64)  # (N, 480, 28, 28)
-        self.maxpool3 = CeilMaxPool2d(3, 2)  # (N, 480, 14, 14)
+        self.maxpool3 = nn.MaxPool2d(3, 2, ceil_mode=True)  # (N, 480, 14, 14)
         self.inception4a = module(480, 192, 96, 208, 16, 48, 64)  # (N, 512, 14, 14)
         self.aux1 = head(512) if aux else None
         self.inception4b = module(512, 160, 112, 224, 24, 64, 64)  # (N, 512, 14, 14)
@@ -191,7 +191,7 @@ class GoogLeNet(nn.Module):
         self.inception4d = module(512, 112, 144, 288, 32, 64, 64)  # (N, 528, 14, 14)
         self.aux2 = head(528) if aux else None
         self.inception4e = module(528, 256, 160, 320, 32, 128, 128)  # (N, 832, 14, 14)
-        self.maxpool4 = CeilMaxPool2d(2 if torchvision else 3, 2)  # (N, 832, 7, 7)
+        self.maxpool4 = nn.MaxPool2d(2 if torchvision else 3, 2, ceil_mode=True)  # (N, 832, 7, 7)
         self.inception5a = module(832, 256, 160, 320, 32, 128, 128)  # (N, 832, 7, 7)
         self.inception5b = module(832, 384, 192, 384, 48, 128, 128)  # (N, 1024, 7, 7)
         self.avgpool = nn.AdaptiveAvgPool2d(1)  # (N, 1024, 1, 1)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import minigrad.functional as F
 from minigrad import Tensor, nn
 
-from .parts import CeilMaxPool2d, ConvReLU, check_choice, check_least, weighted
+from .parts import ConvReLU, check_choice, check_least, weighted
 
 CIFAR_LEAST, IMAGENET_LEAST = 6, 39
 
@@ -72,10 +72,10 @@ class NiNCifar10(NiN):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, *, pool2: str = "max") -> None:
         check_choice("nin_cifar10", "pool2", pool2, ("max", "avg"))
-        second = CeilMaxPool2d(3, 2) if pool2 == "max" else nn.AvgPool2d(3, 2, ceil_mode=True)
+        second = (nn.MaxPool2d if pool2 == "max" else nn.AvgPool2d)(3, 2, ceil_mode=True)
         layers = {
             **mlpconv(("conv1", "cccp1", "cccp2"), in_channels, 5, (192, 160, 96)),  # 32 x 32
-            "pool1": CeilMaxPool2d(3, 2),  # (N, 96, 16, 16)
+            "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),  # (N, 96, 16, 16)
             "drop1": nn.Dropout(0.5),
             **mlpconv(("conv2", "cccp3", "cccp4"), 96, 5, (192, 192, 192)),  # 16 x 16
             "pool2": second,  # (N, 192, 8, 8)
@@ -93,11 +93,11 @@ class NiNImageNet(NiN):
     def __init__(self, num_classes: int = 1000, in_channels: int = 3) -> None:
         layers = {
             **mlpconv(("conv1", "cccp1", "cccp2"), in_channels, 11, (96, 96, 96), 4),  # 55 x 55
-            "pool1": CeilMaxPool2d(3, 2),  # (N, 96, 27, 27)
+            "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),  # (N, 96, 27, 27)
             **mlpconv(("conv2", "cccp3", "cccp4"), 96, 5, (256, 256, 256)),  # 27 x 27
-            "pool2": CeilMaxPool2d(3, 2),  # (N, 256, 13, 13)
+            "pool2": nn.MaxPool2d(3, 2, ceil_mode=True),  # (N, 256, 13, 13)
             **mlpconv(("conv3", "cccp5", "cccp6"), 256, 3, (384, 384, 384)),  # 13 x 13
-            "pool3": CeilMaxPool2d(3, 2),  # (N, 384, 6, 6)
+            "pool3": nn.MaxPool2d(3, 2, ceil_mode=True),  # (N, 384, 6, 6)
             "drop": nn.Dropout(0.5),
             **mlpconv(("conv4", "cccp7", "cccp8"), 384, 3, (1024, 1024, num_classes)),  # 6 x 6
         }

@@ -1,14 +1,13 @@
 """Pieces that several families of networks share.
 
 Design: what is said in more than one paper's table and is not a layer of ``minigrad.nn``: a layer
-with its ReLU, pooling that rounds up, and the checks of options and of image sizes.
+with its ReLU, and the checks of options and of image sizes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import minigrad.functional as F
 from minigrad import Tensor, nn
 from minigrad.errors import ArgError, ShapeError
 
@@ -16,9 +15,9 @@ from minigrad.errors import ArgError, ShapeError
 class ConvReLU(nn.Conv2d):
     """A convolution and a ReLU."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, relu: bool = True) -> Tensor:
         """relu(x * w + b)."""
-        return F.relu(super().forward(x))
+        return super().forward(x, relu=relu)
 
 
 class BatchNormReLU(nn.BatchNorm2d):
@@ -27,20 +26,6 @@ class BatchNormReLU(nn.BatchNorm2d):
     def forward(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = True) -> Tensor:
         """relu(batch_norm(x) + residual)."""
         return super().forward(x, residual, relu=relu)
-
-
-class CeilMaxPool2d(nn.MaxPool2d):
-    """Maximum pooling that rounds its output up, as Caffe and cuda-convnet do.
-
-    A last window may hang over the lower and right edge: the same as padding there (padding never
-    wins a maximum) by stride - 1 pixels, and so it is written.  Two pixels under a 3x3 window give
-    one.
-    """
-
-    def forward(self, x: Tensor) -> Any:
-        """(N, C, H, W) -> (N, C, ceil((H - R) / stride) + 1, ...)."""
-        rows, columns = (step - 1 for step in self.stride)
-        return F.max_pool2d(x, self.kernel_size, self.stride, (0, rows, 0, columns))
 
 
 def weighted(net: nn.Module) -> list[Any]:

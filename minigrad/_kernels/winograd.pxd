@@ -18,7 +18,7 @@ cdef extern from "winograd.h" nogil:
         Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, depths, pitch, slab
         const void *weights
         Py_ssize_t w_group, w_out, w_in
-        const Py_ssize_t *w_tap
+        int turned
         void *packed
         Py_ssize_t panels, packed_slab
         const Py_ssize_t *v_at

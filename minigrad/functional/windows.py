@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ArgError, ShapeError
 from ..ops.conv import Conv2d
+from ..ops.conv_fused import Conv2dRelu
 from ..ops.conv_transpose import ConvTranspose2d
 from ..ops.geometry import Array, Pair, Quad, check_bytes, number, operand, pair, quad
 from ..ops.index import Getitem
@@ -37,13 +38,15 @@ def conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
     *,
+    relu: bool = False,
     algorithm: str | None = None,
 ) -> Tensor:
     """Cross-correlate images with filters; formula and gradients in ``ops.conv.Conv2d``.
 
     input (N,C,H,W), weight (K,C/groups,R,S), bias (K,) -> (N,K,P,Q).  padding: int, (rows,
     columns), (top, bottom, left, right), "valid" (none) or "same" (P = H, Q = W; stride 1 only;
-    an odd remainder goes to the bottom and right).  algorithm: "direct" or "winograd" for this call
+    an odd remainder goes to the bottom and right).  relu: max(0, .) of it, in the same pass over
+    memory.  algorithm: "direct" or "winograd" for this call
     and its gradients instead of the faster one (``minigrad.explain`` says which and why).
     Raises ShapeError, DTypeError, ArgError, TypeError (a float or bool where an int is meant).
     """
@@ -53,7 +56,7 @@ def conv2d(
         pads = named_padding("conv2d", padding, weight.shape, steps, dilations)
     else:
         pads = quad("conv2d", padding)
-    return Conv2d.apply(
+    return (Conv2dRelu if relu else Conv2d).apply(
         input,
         weight,
         bias,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from minigrad.errors import ArgError
+from minigrad.nn.activation import ReLU
 from minigrad.nn.module import Module
 
 
@@ -94,10 +95,19 @@ class Sequential(ModuleList):
         return Sequential(*modules)
 
     def forward(self, x: Any) -> Any:
-        """Apply the modules in order."""
+        """Apply the modules in order; a ReLU is part of the layer before it where that can be."""
+        last: Module | None = None  # a layer that waits to see what follows
         for module in self.children():
-            x = module(x)
-        return x
+            if last is not None:
+                with_relu = type(module) is ReLU and not module._hooks
+                x, last = last(x, relu=True) if with_relu else last(x), None
+                if with_relu:
+                    continue
+            if getattr(type(module).forward, "takes_relu", False) and not module._hooks:
+                last = module
+            else:
+                x = module(x)
+        return x if last is None else last(x)
 
     def append(self, module: Module) -> Sequential:
         """Add a module at the end, named by its position. Returns the container."""

@@ -14,7 +14,7 @@ import minigrad.functional as F
 from minigrad.errors import ArgError
 from minigrad.nn import init
 from minigrad.nn.meta import filled
-from minigrad.nn.module import Module
+from minigrad.nn.module import Module, takes_relu
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.geometry import integer, number, pair, quad
 from minigrad.ops.random import Generator
@@ -130,10 +130,18 @@ class Conv2d(_Convolution):
         self.bias = new(out_channels) if flag("Conv2d", "bias", bias) else None
         self.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, K, P, Q)."""
+    @takes_relu
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """x (N, C, H, W) -> (N, K, P, Q); relu: max(0, .) of it, in the same pass over memory."""
         return F.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            relu=relu,
         )
 
     def extra_repr(self) -> str:

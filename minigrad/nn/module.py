@@ -23,8 +23,15 @@ from minigrad.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 Array = np.ndarray[Any, np.dtype[Any]]
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
+
+
+def takes_relu(forward: F) -> F:
+    """Mark a `forward` that has a `relu` argument: `Sequential` plays a ReLU behind it as part."""
+    forward.takes_relu = True  # type: ignore[attr-defined]
+    return forward
 
 
 class Module:

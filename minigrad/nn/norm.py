@@ -22,7 +22,7 @@ from minigrad.errors import ArgError, ShapeError
 from minigrad.nn import init
 from minigrad.nn.layers import flag, new
 from minigrad.nn.meta import filled
-from minigrad.nn.module import Module
+from minigrad.nn.module import Module, takes_relu
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.geometry import integer, number
 from minigrad.tensor import Tensor
@@ -101,6 +101,7 @@ class _BatchNorm(Module):
             init.ones_(self.running_var)
             init.zeros_(self.num_batches_tracked)
 
+    @takes_relu
     def forward(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """Normalise x, add `residual` (of x's shape) if given, apply ReLU if asked; the shape
         stays."""

@@ -65,7 +65,7 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels) noexcept nogi
     if cost(p.n, p.m, p.k, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
             p.m, p.n, p.k, p.b_col == 1, p.c_col == 1, nr // 2):
         transpose(p)
-    p.k_block = even(p.k, DEPTH, 1)
+    p.k_block = even(p.k, DEPTH if p.c_col == 1 else 3 * DEPTH, 1)
     p.k_blocks = parts(p.k, p.k_block)
     p.m_block = even(p.m, ROWS, mr)
     p.panels = parts(p.n, nr)

@@ -81,10 +81,10 @@ cdef void fill(Py_ssize_t *at, Py_ssize_t count, Py_ssize_t step) noexcept nogil
         at[i] = i * step
 
 
-cdef int run_forward(winograd_plan *p, const geometry *g, bint adjoint) except -1:
+cdef int run_forward(winograd_plan *p) except -1:
     """Source, weights and output of a slice are set."""
     cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
-    cdef Py_ssize_t taps = p.tiles.taps * p.tiles.taps, packed, tables, room, tasks, packs, i
+    cdef Py_ssize_t packed, tables, room, tasks, packs
     cdef double flop
     cdef int threads
     cdef char *memory
@@ -93,16 +93,14 @@ cdef int run_forward(winograd_plan *p, const geometry *g, bint adjoint) except -
     flop = 2.0 * p.groups * p.group_outputs * p.tiles.group_channels * POINTS * p.tiles.tiles
     threads = team(flop)
     packed = padded(4 * POINTS * p.groups * p.packed_slab)
-    tables = padded((taps + 2 * p.tiles.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
+    tables = padded((2 * p.tiles.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
     room = kernels.scratch(p)
     tasks = p.groups * p.out_blocks * p.tiles.blocks
     packs = p.groups * p.panels * parts(p.tiles.group_channels, 16)
     memory = <char *>scratch(packed + tables + room * threads)
     try:
         at = <Py_ssize_t *>(memory + packed)
-        for i in range(taps):
-            at[i] = taps - 1 - i if adjoint else i
-        p.packed, p.w_tap, p.v_at = memory, at, at + taps
+        p.packed, p.v_at = memory, at
         p.m_at, p.col_at = p.v_at + p.tiles.block, p.v_at + 2 * p.tiles.block
         fill(<Py_ssize_t *>p.v_at, p.tiles.block, p.tiles.pitch)
         fill(<Py_ssize_t *>p.m_at, p.tiles.block, p.pitch)
@@ -122,12 +120,12 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
     outputs, inputs, p.w_out, p.w_in = g.group_k, g.group_c, g.group_c * taps, taps
     if adjoint:
         outputs, inputs, p.w_out, p.w_in = inputs, outputs, p.w_in, p.w_out
-    p.outputs, p.relu = outputs * g.groups, relu
+    p.outputs, p.relu, p.turned = outputs * g.groups, relu, adjoint
     p.w_group = g.group_k * g.group_c * taps
     if 4 * POINTS * g.groups * outputs * inputs <= SLICE:
         p.tiles.src, p.weights, p.bias, p.out = src, weights, bias, out
         p.groups, p.group_outputs = g.groups, outputs
-        return run_forward(&p, g, adjoint)
+        return run_forward(&p)
     slice = up(even(outputs, max(64, SLICE // (4 * POINTS * inputs))), 32)
     for group in range(g.groups):
         for k in range(0, outputs, slice):
@@ -136,7 +134,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
             p.weights = <const float *>weights + group * p.w_group + k * p.w_out
             p.bias = NULL if bias == NULL else <const float *>bias + group * outputs + k
             p.out = <float *>out + group * outputs + k
-            run_forward(&p, g, adjoint)
+            run_forward(&p)
     return 0
 
 

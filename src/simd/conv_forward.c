@@ -30,12 +30,22 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     (void)scratch;
     if (lanes < NR || channels < p->in.chunk)
         memset(out, 0, (size_t)(depth_of(p) * NR) * sizeof(real));
-    for (intptr_t k = 0; k < lanes; k++)
-        for (intptr_t c = 0; c < channels; c++) {
-            const real *from = w + k * p->w_out + c * p->w_in;
+    intptr_t whole = 1;                  /* all taps of a filter, in order? */
+    for (intptr_t t = 0; t < taps; t++) whole &= p->w_tap[t] == t;
+    if (taps == 1 && p->w_in == 1 && whole) {
+        pack_lanes(w, p->w_out, lanes, channels, out, NR);
+        return;
+    }
+    for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR) {
+        if (p->w_out == 1 && whole)
+            pack_row(w, 1, lanes, out);
+        else if (whole)
+            pack_lanes(w, p->w_out, lanes, taps, out, p->in.chunk * NR);
+        else
             for (intptr_t t = 0; t < taps; t++)
-                out[(t * p->in.chunk + c) * NR + k] = from[p->w_tap[t]];
-        }
+                for (intptr_t k = 0; k < lanes; k++)
+                    out[t * p->in.chunk * NR + k] = w[k * p->w_out + p->w_tap[t]];
+    }
 }
 
 static intptr_t scratch_bytes(const conv_forward_plan *p) {

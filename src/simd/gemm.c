@@ -25,8 +25,7 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     }
     const intptr_t lanes = least(NR, p->n - j);
     if (lanes < NR) memset(out, 0, (size_t)(depth * NR) * sizeof(real));
-    for (intptr_t lane = 0; lane < lanes; lane++)
-        for (intptr_t k = 0; k < depth; k++) out[k * NR + lane] = b[lane * p->b_col + k];
+    pack_lanes(b, p->b_col, lanes, depth, out, NR);
 }
 
 /* A block of A, row by row at a_pitch: row_at = i a_pitch, col_at = k. */

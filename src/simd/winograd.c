@@ -21,12 +21,14 @@ INLINE void transform_weight(const int r, const winograd_plan *p, const real *w,
                              real *out, intptr_t step) {
     real taps[25 * NR];
     memset(taps, 0, sizeof taps);
-    for (intptr_t k = 0; k < lanes; k++)
-        for (int t = 0; t < r * r; t++) taps[t * NR + k] = w[k * p->w_out + p->w_tap[t]];
+    pack_lanes(w, p->w_out, lanes, r * r, taps, NR);
     for (int v = 0; v < NV; v++) {
         vreal half[TILE * 5], line[5], mapped[TILE];
         for (int j = 0; j < r; j++) {
-            UNROLL(5) for (int i = 0; i < r; i++) line[i] = vload(taps + (i * r + j) * NR + v * VL);
+            UNROLL(5) for (int i = 0; i < r; i++) {
+                const int tap = p->turned ? r * r - 1 - (i * r + j) : i * r + j;
+                line[i] = vload(taps + tap * NR + v * VL);
+            }
             map_weight(r, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * r + j] = mapped[i];
         }

@@ -51,9 +51,9 @@ typedef struct {
     intptr_t group_outputs, out_block, out_blocks;   /* outputs in a task; tasks along them */
     intptr_t depth, depths;          /* input channels of one product; products added up */
     intptr_t pitch, slab;            /* M */
-    const void *weights;             /* element (group, out, in, tap) by strides and offsets */
+    const void *weights;             /* element (group, out, in) by strides, taps side by side */
     intptr_t w_group, w_out, w_in;
-    const intptr_t *w_tap;           /* (taps * taps,) */
+    int turned;                      /* filters are turned by 180 degrees: grad_x */
     void *packed;                    /* U: [group][t][panel][in][NR] */
     intptr_t panels, packed_slab;    /* panels of NR outputs in a group; from point to point */
     const intptr_t *v_at, *m_at, *col_at;   /* offsets for block.h: tiles in V, in M; channels */

@@ -254,3 +254,14 @@ def test_bad_input_is_refused_with_numbers_and_a_way_out(name):
 def test_tensors_and_arrays_are_pooled_alike():
     x = np.random.default_rng(5).standard_normal(X.shape)
     np.testing.assert_array_equal(F.max_pool2d(Tensor(x), 2).data, F.max_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
+def test_a_window_may_hang_over_an_image_that_is_smaller_than_it_when_rounding_up(pool):
+    x = np.array([[[[1.0, 2.0], [3.0, 5.0]]]])
+    with pytest.raises(ShapeError, match="kernel larger than the padded input"):
+        pool(x, 3, 2)
+    y = pool(x, 3, 2, ceil_mode=True)  # PyTorch: one window, of the four pixels that are there
+    assert y.item() == (5.0 if pool is F.max_pool2d else 11 / 4)
+    with pytest.raises(ShapeError, match="kernel larger than the padded input"):
+        pool(x, 4, 2, ceil_mode=True)

@@ -183,6 +183,7 @@ NOTHING = [
 CASES = [
     *convolutions(LINEAR, GEOMETRIES),
     *convolutions(EMPTY, [((0, *x[1:]), w, k) for x, w, k in GEOMETRIES[:5:2]]),
+    *expand("conv2d_relu", (f(0, 3, 4, 4), f(2, 3, 3, 3), f(2)), kind=EMPTY),
     *expand("conv_transpose2d", (f(2, 3, 2, 3), f(3, 4, 3, 2),
             {"stride": (3, 2), "padding": (1, 0, 0, 1), "output_padding": (2, 1)}), kind=LINEAR),
     *expand("conv2d", (f(2, 2, 4, 4), f(3, 2, 3, 3), {"algorithm": "direct"}), kind=LINEAR),
@@ -197,6 +198,14 @@ CASES = [
         kind=LINEAR,
     ),
     *expand("conv2d", (f(2, 3, 6, 5), f(4, 3, 3, 2)), kind=LINEAR),
+    *expand("conv2d_relu", (f(2, 3, 6, 5), f(4, 3, 3, 2)), kind=PIECEWISE),
+    *expand(
+        "conv2d_relu",
+        *((f(*x), f(*w), f(w[0]), {**k, "algorithm": "auto"}) for x, w, k in GEOMETRIES[:4]),
+        (f(2, 3, 5, 5), f(4, 3, 2, 2), f(4), {"dilation": (2, 1)}),
+        kind=PIECEWISE,
+        nan="felt",
+    ),
     *pools(),
     *empty_pools(),
     *BINS,

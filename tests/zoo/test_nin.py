@@ -45,23 +45,14 @@ def test_imagenet_net():
 def test_imagenet_maps_are_27_13_and_6_for_both_sizes(size):
     found = summary("nin_imagenet", size)
     assert found.rows[1].output[1] == (54 if size == 224 else 55)
-    assert [r.output[1] for r in layers(found, "CeilMaxPool2d")] == [27, 13, 6]
+    assert [r.output[1] for r in layers(found, "MaxPool2d")] == [27, 13, 6]
 
 
 def test_pooling_rounds_up_where_flooring_would_lose_a_pixel():
-    assert [r.output[1] for r in layers(summary("nin_cifar10"), "CeilMaxPool2d")] == [16, 8]
+    assert [r.output[1] for r in layers(summary("nin_cifar10"), "MaxPool2d")] == [16, 8]
     x = mg.zeros(1, 1, 32, 32)
     once = F.max_pool2d(x, 3, 2)
     assert once.shape[2] == 15 and F.max_pool2d(once, 3, 2).shape[2] == 7
-
-
-@pytest.mark.parametrize("size", range(3, 12))
-def test_rounding_up_is_ceil_mode_and_takes_two_pixels(size):
-    pool = zoo.nin.CeilMaxPool2d(3, 2)
-    x = images(2, 3, size, 2 * size) - 5  # padding must not win
-    assert np.array_equal(pool(x).numpy(), F.max_pool2d(x, 3, 2, ceil_mode=True).numpy())
-    two = images(1, 1, 2, 2)
-    assert pool(two).numpy().ravel() == two.numpy().max()
 
 
 def test_average_form_divides_by_what_is_inside_the_image():
