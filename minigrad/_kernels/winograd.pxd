@@ -15,7 +15,7 @@ cdef extern from "winograd.h" nogil:
         # `in` is a keyword here
         winograd_tiles tiles "in"
         void *out
-        Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, depths, pitch, slab
+        Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, pitch, slab
         const void *weights
         Py_ssize_t w_group, w_out, w_in
         int turned

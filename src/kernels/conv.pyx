@@ -2,8 +2,8 @@
 """Convolution: conv2d, its two gradients, and the gradient of its bias.
 
 Design. Every pass is a matrix product on channels-last memory whose im2row operand exists only as
-offsets (`src/simd/conv.h`). This module checks the arguments, asks `conv_plan` for blocks, packs
-and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
+offsets (`src/simd/conv.h`), or Winograd's algorithm where that is faster (`conv_choice.pyx`,
+`winograd.pyx`). This module checks the arguments, asks `conv_plan` for blocks, packs and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
 every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution
 has kernels of its own (`conv_depthwise.pyx`).
 
@@ -169,11 +169,13 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
 
     Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q),
             channels-last; P = (H + top + bottom - dh (R-1) - 1) // sh + 1
+    algorithm  None (MINIGRAD_CONV, or what is estimated to be faster), "auto", "direct", "winograd"
     Raises  ShapeError, DTypeError, ArgError, MemoryError
     Source  Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
             architectures", SC 2018 (blocking); the offset tables are ours
     """
     cdef geometry g
+    cdef bint winograd
     cdef Py_ssize_t dims[4]
     cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias = None
     cdef int typenum = cnp.PyArray_TYPE(image)
@@ -186,6 +188,7 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
             raise ShapeError(f"conv2d: b has shape {(<object>bias).shape}, expected ({g.K},)")
     dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
     y = empty(4, dims, typenum, True)
+    winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
     if not g.N or not g.K:
         return y
     if not g.C:
@@ -193,7 +196,7 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
         return (<object>y).clip(0, None) if relu else y
     if g.group_c == 1 and g.groups > 1:
         depthwise(&g, channels_last(image), c_order(weight), bias, relu, y)
-    elif takes_winograd("conv2d", &g, FORWARD, typenum, algorithm):
+    elif winograd:
         image, weight = channels_last(image), c_order(weight)
         winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight),
                          NULL if bias is None else cnp.PyArray_DATA(bias), relu,
@@ -210,6 +213,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     Raises  ShapeError (also when gy is not what x_shape gives), DTypeError, ArgError, MemoryError
     """
     cdef geometry g
+    cdef bint winograd
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_x", "gy", gy, 4, -1), gx
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -218,6 +222,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_x", &g, dims, <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_x", "gy", grad, g.N, g.K, g.P, g.Q)
+    winograd = takes_winograd("conv2d_grad_x", &g, GRAD_X, typenum, algorithm)
     if covers(g.R, g.stride_h, g.dilation_h, g.top, g.H) and covers(
             g.S, g.stride_w, g.dilation_w, g.left, g.W) and g.K:
         gx = empty(4, dims, typenum, True)
@@ -227,7 +232,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
         return gx
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
-    elif takes_winograd("conv2d_grad_x", &g, GRAD_X, typenum, algorithm):
+    elif winograd:
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), NULL, False,
                          cnp.PyArray_DATA(gx))
@@ -259,6 +264,7 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
             MemoryError
     """
     cdef geometry g
+    cdef bint winograd
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_w", "gy", gy, 4, -1), gw
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -267,12 +273,13 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_w", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image), dims, stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_w", "gy", grad, g.N, g.K, g.P, g.Q)
+    winograd = takes_winograd("conv2d_grad_w", &g, GRAD_W, typenum, algorithm)
     if not g.N or not g.C or not g.K:
         return zeros(4, dims, typenum, False)
     gw = empty(4, dims, typenum, False)
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_w(&g, channels_last(grad), channels_last(image), gw)
-    elif takes_winograd("conv2d_grad_w", &g, GRAD_W, typenum, algorithm):
+    elif winograd:
         grad, image = channels_last(grad), channels_last(image)
         winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
     else:

@@ -16,14 +16,15 @@ from minigrad._kernels.memory cimport scratch, scratch_free
 from minigrad._kernels.tasks cimport padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 
-cdef Py_ssize_t DEPTH = 384            # channels of one product: a panel of U stays in L1
+cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
 cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef Py_ssize_t SLICE = 10 << 20       # bytes of U in use at a time: made and used in L3
-cdef Py_ssize_t SUM_TILES = 96         # grad_w: tiles of a product,
-cdef Py_ssize_t SUM_CHANNELS = 128     # channels of a task, inputs and outputs alike,
-cdef Py_ssize_t SUM_BYTES = 4 << 20    # and of all parts of the sums, unless that makes few tasks
+cdef Py_ssize_t SUM_TILES = 96         # grad_w: tiles of a product, where they have few channels
+cdef Py_ssize_t SUM_CHANNELS = 128     # channels of a task, inputs and outputs alike
+cdef Py_ssize_t SUM_BYTES = 4 << 20    # of all parts of the sums, unless that makes few tasks
+cdef Py_ssize_t ROOM = 64 << 20        # scratch of a call, of all threads together
 
 
 cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
@@ -59,19 +60,24 @@ cdef void set_block(winograd_tiles *t, Py_ssize_t block, Py_ssize_t pitch) noexc
     t.slab = t.block * pitch + 16
 
 
-cdef void plan_forward(winograd_plan *p, int lanes, int nr) noexcept nogil:
-    """Tiles are set: choose blocks of tiles and of output channels."""
+cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcept nogil:
+    """Tiles are set: choose blocks of tiles and of output channels.
+
+    Only the number of tiles looks at the threads, to bound their scratch: every tile is computed
+    alone, so it changes no bit.
+    """
     cdef winograd_tiles *t = &p.tiles
-    cdef Py_ssize_t pitch = up(t.group_channels, lanes), wanted
+    cdef Py_ssize_t wanted, room, block = TILES
     p.out_block = even(parts(p.group_outputs, nr), max(1, OUTPUTS // nr)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
-    wanted = parts(TASKS, p.groups * p.out_blocks)
-    set_block(t, up(max(12, min(TILES, parts(t.tiles, wanted))), 6), pitch)
     p.panels = parts(p.group_outputs, nr)
     p.packed_slab = p.panels * nr * t.group_channels + 16
     p.depth = even(t.group_channels, DEPTH)
-    p.depths = parts(t.group_channels, p.depth)
     p.pitch = up(min(p.out_block, p.group_outputs), lanes)
+    wanted = parts(TASKS, p.groups * p.out_blocks)
+    room = 4 * POINTS * (up(p.depth, lanes) + p.pitch) * threads
+    block = min(block, parts(t.tiles, wanted), (ROOM - SLICE) // 2 // room)
+    set_block(t, up(max(12, block), 6), up(p.depth, lanes))
     p.slab = t.block * p.pitch + 16
 
 
@@ -89,12 +95,13 @@ cdef int run_forward(winograd_plan *p) except -1:
     cdef int threads
     cdef char *memory
     cdef Py_ssize_t *at
-    plan_forward(p, table_for(cnp.NPY_FLOAT).lanes, table_for(cnp.NPY_FLOAT).gemm.nr)
     flop = 2.0 * p.groups * p.group_outputs * p.tiles.group_channels * POINTS * p.tiles.tiles
     threads = team(flop)
+    plan_forward(p, table_for(cnp.NPY_FLOAT).lanes, table_for(cnp.NPY_FLOAT).gemm.nr, threads)
     packed = padded(4 * POINTS * p.groups * p.packed_slab)
     tables = padded((2 * p.tiles.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
     room = kernels.scratch(p)
+    threads = max(1, min(threads, (ROOM - packed - tables) // room))
     tasks = p.groups * p.out_blocks * p.tiles.blocks
     packs = p.groups * p.panels * parts(p.tiles.group_channels, 16)
     memory = <char *>scratch(packed + tables + room * threads)
@@ -153,7 +160,8 @@ cdef void plan_grad_w(winograd_grad_w_plan *p, int lanes, int nr) noexcept nogil
     p.parts = max(1, min(p.parts, t.tiles // (SUM_TILES // 2)))
     # equal blocks, as many for every part; a tile's line of V is read with every other: an odd
     # number of cache lines apart, they do not compete for the same sets
-    set_block(t, even(parts(t.tiles, p.parts), SUM_TILES),
+    set_block(t, even(parts(t.tiles, p.parts), SUM_TILES if p.chunk + p.out_pitch <= 128 else
+                      SUM_TILES // 2),
               (parts(p.chunk, 16) | 1) * 16 if p.chunk > 16 else up(p.chunk, lanes))
     p.parts = min(p.parts, t.blocks)
 
@@ -176,6 +184,7 @@ cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void 
         partial = padded(4 * POINTS * owners * p.parts * p.chunk * p.out_pitch)
     tables = padded((2 * p.chunk + p.tiles.block) * <Py_ssize_t>sizeof(Py_ssize_t))
     room = kernels.grad_w_scratch(&p)
+    threads = max(1, min(threads, (ROOM - partial - tables) // room))
     memory = <char *>scratch(partial + tables + room * threads)
     try:
         p.partial, p.row_at = memory, <Py_ssize_t *>(memory + partial)

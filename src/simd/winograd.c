@@ -1,8 +1,8 @@
 /* winograd.c: the forward pass, which is also the gradient of x (winograd.h: the picture).
  *
- * Design: three steps per task: V of all its tiles and channels; for every point t the product
- * M[t] = V[t] U[t], all output channels of the task while V[t] is in L2; and the way back from M
- * to pixels, with bias and ReLU.  U is made once per call, by pack_task.
+ * Design: three steps per task: V of all its tiles, `depth` input channels at a time; for every
+ * point t the product M[t] += V[t] U[t], all output channels of the task while V[t] is in L2; and
+ * the way back from M to pixels, with bias and ReLU.  U is made once per slice, by pack_task.
  */
 #include "winograd.h"
 
@@ -125,7 +125,6 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     real *product = (real *)((char *)v + piece(POINTS * p->in.slab));
     const real *u = (const real *)p->packed + group * POINTS * p->packed_slab + k0 * C;
     memset(zeros, 0, (size_t)p->in.pitch * sizeof(real));
-    transform_inputs(&p->in, first, last, group * C, C, zeros, v);
     block_args args = {.row_at = p->v_at,
                        .col_at = p->col_at,
                        .c_at = p->m_at,
@@ -133,16 +132,16 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .n = (n + VL - 1) / VL * VL,
                        .panel_step = C * NR,
                        .c_step = 1};
-    for (intptr_t t = 0; t < POINTS; t++) {
-        args.c = product + t * p->slab;
-        args.flags = 0;
-        for (intptr_t c = 0; c < C; c += p->depth) {
-            args.a = v + t * p->in.slab + c;
+    for (intptr_t c = 0; c < C; c += p->depth) {
+        args.depth = least(p->depth, C - c);
+        transform_inputs(&p->in, first, last, group * C + c, args.depth, zeros, v);
+        for (intptr_t t = 0; t < POINTS; t++) {
+            args.a = v + t * p->in.slab;
             args.b = u + t * p->packed_slab + c * NR;
-            args.depth = least(p->depth, C - c);
+            args.c = product + t * p->slab;
             block(&args);
-            args.flags = BLOCK_ACCUMULATE;
         }
+        args.flags = BLOCK_ACCUMULATE;
     }
     transform_outputs(p, first, last, group * p->group_outputs + k0, n, product);
     fp_leave(mode);

@@ -49,7 +49,7 @@ typedef struct {
     void *out;                       /* (N, in.rows, in.cols, outputs) */
     intptr_t outputs, groups;        /* groups and their outputs: those of this slice of U */
     intptr_t group_outputs, out_block, out_blocks;   /* outputs in a task; tasks along them */
-    intptr_t depth, depths;          /* input channels of one product; products added up */
+    intptr_t depth;                  /* input channels in V at a time */
     intptr_t pitch, slab;            /* M */
     const void *weights;             /* element (group, out, in) by strides, taps side by side */
     intptr_t w_group, w_out, w_in;
