@@ -2,15 +2,16 @@
 """Convolution: conv2d, its two gradients, and the gradient of its bias.
 
 Design. Every pass is a matrix product on channels-last memory whose im2row operand exists only as
-offsets (`src/simd/conv.h`), or Winograd's algorithm where that is faster (`conv_choice.pyx`,
-`winograd.pyx`). This module checks the arguments, asks `conv_plan` for blocks, packs and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
+offsets (`src/simd/conv.h`), or Winograd's algorithm where that is faster (`conv_choice.pyx` says
+where, `winograd.pyx` runs it). This module checks the arguments, asks `conv_plan` for blocks, packs
+and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
 every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution
 has kernels of its own (`conv_depthwise.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition. Results are the same bits for any number of threads.
 
-Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`.
+Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`; `src/simd/winograd.h`.
 """
 import numpy as np
 
