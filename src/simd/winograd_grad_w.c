@@ -26,14 +26,15 @@ intptr_t NAME(winograd_grad_w_scratch)(const winograd_grad_w_plan *p) {
 }
 
 /* Z of one tile: A gy A^T for n output channels; channel k of point t goes to panel k / NR. */
-INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, real *z,
-                               intptr_t slab, intptr_t panel_step) {
+INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, intptr_t ahead,
+                               real *z, intptr_t slab, intptr_t panel_step) {
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[TILE * 4], line[4], mapped[TILE];
         real *out = z + k / NR * panel_step + k % NR;
         for (int j = 0; j < m; j++) {
             UNROLL(4) for (int i = 0; i < m; i++)
                 line[i] = vload_up_to(at[i * m + j] + k, n - k);
+            UNROLL(4) for (int i = 0; i < m; i++) PREFETCH(at[i * m + j] + k + ahead);
             map_gradient(m, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * m + j] = mapped[i];
         }
@@ -55,10 +56,10 @@ static void transform_gradients(const winograd_grad_w_plan *p, intptr_t first, i
         const real *image = (const real *)p->gy + o.n * in->rows * in->cols * K + k0;
         if (in->taps == 3) {
             point_at(4, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(4, at, n, z, slab, step);
+            transform_gradient(4, at, n, 4 * K, z, slab, step);
         } else {
             point_at(2, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(2, at, n, z, slab, step);
+            transform_gradient(2, at, n, 2 * K, z, slab, step);
         }
     }
 }
