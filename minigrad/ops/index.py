@@ -90,7 +90,8 @@ class ScatterAdd(Op):
     """
 
     def forward(y, *, index, shape):
-        z = np.zeros(shape, y.dtype)
+        same_rank = y.ndim == len(shape)  # then in y's memory order
+        z = np.zeros_like(y, shape=shape) if same_rank else np.zeros(shape, y.dtype)
         if picks_once(index):
             z[index] = y
         else:

@@ -138,7 +138,7 @@ class Pad(Op):
         check_bytes("pad", padded(x.shape, pad_width), x.itemsize)
         if mode != "constant":
             return x[copies(x.shape, pad_width, mode)]
-        z = np.full(padded(x.shape, pad_width), value, x.dtype)
+        z = np.full_like(x, value, shape=padded(x.shape, pad_width))  # in x's memory order
         z[inside(x.shape, pad_width)] = x
         return z
 
