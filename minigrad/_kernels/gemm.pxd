@@ -29,5 +29,5 @@ cdef extern from "gemm.h" nogil:
         int nr
         task_kernel *pack
         task_kernel *task
-        void (*column_sums)(const void *src, Py_ssize_t row_step, Py_ssize_t m, Py_ssize_t n,
+        void (*column_sums)(const void *src, Py_ssize_t m, Py_ssize_t n,
                             double *out) noexcept nogil

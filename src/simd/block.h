@@ -5,7 +5,7 @@
  * 12 accumulators + 2 vectors of B + 1 broadcast of A: 15 of 16 registers, and per step of k
  * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows, one vector
  * wide.  Rows past the last full tile get kernels of fewer rows, columns past the last whole vector
- * go through a small buffer: no slow generic loop anywhere.  Unrolling k was tried: slower.
+ * are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k was tried: slower.
  */
 #ifndef MINIGRAD_BLOCK_H
 #define MINIGRAD_BLOCK_H
@@ -26,19 +26,35 @@ typedef struct {
     real *c;
     const intptr_t *row_at, *col_at, *c_at;
     intptr_t depth;
-    int flags;
+    int flags, lanes;                  /* lanes: those of the last vector that are columns of C */
 } tile_args;
 
 /* max(0, x); NaN stays NaN */
 INLINE vreal relu(vreal x) { return vselect(x < vset(0), vset(0), x); }
 
-INLINE void tile(const int mr, const int nv, const tile_args *t) {
+/* A vector of C, or its first lanes. */
+INLINE vreal load_c(const real *c, int whole, int lanes) {
+    return whole ? vload(c) : vload_first(c, lanes);
+}
+
+INLINE void store_c(real *c, vreal v, int whole, int lanes) {
+    if (whole)
+        vstore(c, v);
+    else
+        vstore_first(c, v, lanes);
+}
+
+/* part: the last vector of a row of C is not whole */
+INLINE void tile(const int mr, const int nv, const int part, const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
     const real *a[TALL];
-    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE ? vload(t->c + t->c_at[i] + j * VL)
-                          : t->bias                   ? vload(t->bias + j * VL)
-                                                      : vset(0);
+    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
+        const int whole = !part || j < nv - 1;
+        acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE
+                              ? load_c(t->c + t->c_at[i] + j * VL, whole, t->lanes)
+                          : t->bias ? vload(t->bias + j * VL)
+                                    : vset(0);
+    }
     UNROLL(8) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     for (const real *b = t->b; col < end; col++, b += NR) {
@@ -52,36 +68,38 @@ INLINE void tile(const int mr, const int nv, const tile_args *t) {
     if (t->flags & BLOCK_RELU)
         UNROLL(12) for (int i = 0; i < mr * nv; i++) acc[i] = relu(acc[i]);
     UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
-        vstore(t->c + t->c_at[i] + j * VL, acc[i * nv + j]);
+        store_c(t->c + t->c_at[i] + j * VL, acc[i * nv + j], !part || j < nv - 1, t->lanes);
 }
 
 /* Two vectors of columns, the last rows of a block. */
 static void wide_tile(int mr, const tile_args *t) {
+    const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 2, t); break;
-    case 2: tile(2, 2, t); break;
-    case 3: tile(3, 2, t); break;
-    case 4: tile(4, 2, t); break;
-    case 5: tile(5, 2, t); break;
-    default: tile(6, 2, t);
+    case 1: tile(1, 2, part, t); break;
+    case 2: tile(2, 2, part, t); break;
+    case 3: tile(3, 2, part, t); break;
+    case 4: tile(4, 2, part, t); break;
+    case 5: tile(5, 2, part, t); break;
+    default: tile(6, 2, part, t);
     }
 }
 
 /* One vector of columns. */
 static void narrow_tile(int mr, const tile_args *t) {
+    const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 1, t); break;
-    case 2: tile(2, 1, t); break;
-    case 3: tile(3, 1, t); break;
-    case 4: tile(4, 1, t); break;
-    case 5: tile(5, 1, t); break;
-    case 6: tile(6, 1, t); break;
-    case 7: tile(7, 1, t); break;
-    default: tile(8, 1, t);
+    case 1: tile(1, 1, part, t); break;
+    case 2: tile(2, 1, part, t); break;
+    case 3: tile(3, 1, part, t); break;
+    case 4: tile(4, 1, part, t); break;
+    case 5: tile(5, 1, part, t); break;
+    case 6: tile(6, 1, part, t); break;
+    case 7: tile(7, 1, part, t); break;
+    default: tile(8, 1, part, t);
     }
 }
 
-/* A tile whose columns of C are fewer than its vectors hold, or not side by side. */
+/* A tile whose columns of C are not side by side. */
 static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
     const int width = cols > VL ? NR : VL;
     real buffer[MR * NR], *c = t.c;
@@ -89,6 +107,7 @@ static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
     const intptr_t *c_at = t.c_at;
     t.c = buffer;
     t.c_at = buffer_at;
+    t.lanes = VL;
     for (int i = 0; i < mr; i++) {
         buffer_at[i] = i * width;
         for (int j = 0; t.flags & BLOCK_ACCUMULATE && j < width; j++)
@@ -101,12 +120,13 @@ static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
 
 /* All rows of C in one panel's columns. */
 static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
-    const int loose = c_step != 1 || cols % VL, rows = cols > VL ? MR : TALL;
+    const int loose = c_step != 1, rows = cols > VL ? MR : TALL;
+    t.lanes = cols % VL ? cols % VL : VL;
     if (!loose && cols == NR)
         for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
-            tile(MR, NV, &t);
+            tile(MR, NV, 0, &t);
         }
     for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
         const int mr = (int)(m < rows ? m : rows);

@@ -92,12 +92,48 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     fp_leave(mode);
 }
 
-static void column_sums(const void *src, intptr_t row_step, intptr_t m, intptr_t n, double *out) {
-    for (intptr_t k = 0; k < n; k++) out[k] = 0;
-    for (intptr_t i = 0; i < m; i++) {
-        const real *row = (const real *)src + i * row_step;
-        for (intptr_t k = 0; k < n; k++) out[k] += row[k];
+enum { RUN = 64, PERIOD = 16 };      /* values in a short sum; vectors that are summed at once */
+
+/* Narrow rows: vectors run on over the ends of rows and meet the same columns every `period`. */
+static void narrow_sums(const real *x, intptr_t m, intptr_t n, intptr_t period, double *out) {
+    const intptr_t whole = m * n / (VL * period) * period;
+    vreal sum[PERIOD];
+    for (intptr_t v = 0; v < whole;) {
+        const intptr_t end = least(whole, v + RUN * period);
+        for (intptr_t j = 0; j < period; j++) sum[j] = vset(0);
+        for (; v < end; v += period)
+            for (intptr_t j = 0; j < period; j++) sum[j] += vload(x + (v + j) * VL);
+        for (intptr_t j = 0, k = 0; j < period; j++) {
+            real lanes[VL];
+            vstore(lanes, sum[j]);
+            for (int lane = 0; lane < VL; lane++, k = k + 1 < n ? k + 1 : 0) out[k] += lanes[lane];
+        }
     }
+    for (intptr_t e = whole * VL; e < m * n; e++) out[e % n] += x[e];
+}
+
+/* Wide rows: vectors run down the columns. */
+static void wide_sums(const real *x, intptr_t m, intptr_t n, double *out) {
+    for (intptr_t i = 0; i < m; i += RUN)
+        for (intptr_t k = 0; k < n; k += VL) {
+            const int lanes = (int)least(VL, n - k);
+            vreal sum = vset(0);
+            real values[VL];
+            for (intptr_t r = i; r < least(m, i + RUN); r++)
+                sum += lanes == VL ? vload(x + r * n + k) : vload_first(x + r * n + k, lanes);
+            vstore(values, sum);
+            for (int lane = 0; lane < lanes; lane++) out[k + lane] += values[lane];
+        }
+}
+
+static void column_sums(const void *src, intptr_t m, intptr_t n, double *out) {
+    intptr_t period = n;
+    for (int lanes = VL; lanes > 1 && period % 2 == 0; lanes /= 2) period /= 2;
+    for (intptr_t k = 0; k < n; k++) out[k] = 0;
+    if (period <= PERIOD)
+        narrow_sums(src, m, n, period, out);
+    else
+        wide_sums(src, m, n, out);
 }
 
 extern const gemm_kernels NAME(gemm_kernels);

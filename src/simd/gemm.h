@@ -59,8 +59,8 @@ typedef struct {
 typedef struct {
     int mr, nr;                      /* rows and columns of a tile */
     task_kernel *pack, *task;        /* plan: gemm_plan; pack: batch (if not shared) x k x panel */
-    /* out[k] = the sum over i < m of src[i * row_step + k], in the order of i, in double */
-    void (*column_sums)(const void *src, intptr_t row_step, intptr_t m, intptr_t n, double *out);
+    /* out[k] = the sum over i < m of src[i * n + k]; short runs in `real`, the runs in double */
+    void (*column_sums)(const void *src, intptr_t m, intptr_t n, double *out);
 } gemm_kernels;
 
 #endif
