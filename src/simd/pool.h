@@ -140,6 +140,18 @@ static void pool_drop(void) {
     pool.counts.cached_bytes = pool.counts.cached_blocks = 0;
 }
 
+/* A waiting block for a request, and its class: of the request's own, or, where fresh pages would
+ * be mapped, up to twice as large. */
+static pool_block *pool_waiting(int *size_class, size_t capacity) {
+    const int most = capacity >= POOL_MAP ? *size_class + 4 : *size_class;
+    for (int i = *size_class; i <= most && i < POOL_CLASSES; i++)
+        if (pool.waiting[i]) {
+            *size_class = i;
+            return pool.waiting[i];
+        }
+    return NULL;
+}
+
 /* A block of at least `bytes`, 64-byte aligned, or NULL when the system refuses. */
 static void *pool_take(size_t bytes) {
     if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
@@ -150,9 +162,10 @@ static void *pool_take(size_t bytes) {
         pool_release();
         return NULL;
     }
-    pool_block *block = pool.waiting[size_class];
+    pool_block *block = pool_waiting(&size_class, capacity);
     void *data = NULL;
     if (block) {
+        capacity = block->capacity;
         pool.waiting[size_class] = block->next;
         pool.counts.cached_bytes -= capacity;
         pool.counts.cached_blocks--;
