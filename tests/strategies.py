@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 CHANNELS = (1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33)
 SEEDS = st.integers(0, 2**32 - 1)
 FLOATS = (np.float32, np.float64)
+WINOGRAD_CHANNELS = (1, 3, 7, 8, 15, 16, 17, 24, 33, 64, 130)
+WINOGRAD_GROUPED = (1, 3, 7, 8, 15, 16, 17, 24, 33)  # channels of one group of several
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,38 @@ def big_convs(draw):
         w = w.longer()
     c, k = (draw(st.sampled_from((9, 15, 16, 17, 31, 32, 33))) for _ in range(2))
     return Conv(draw(st.integers(1, 3)), c, k, 1, h, w, draw(SEEDS))
+
+
+@st.composite
+def winograd_axes(draw, kernel, max_out):
+    """An Axis of step 1, padded by 0 to kernel + 1 at either end, with an input of 1 or more."""
+    before, after = draw(st.integers(0, kernel + 1)), draw(st.integers(0, kernel + 1))
+    low = max(1, before + after + 2 - kernel)
+    out = low + draw(st.integers(0, max_out - 1))
+    return Axis(out - 1 + kernel - before - after, kernel, 1, before, after, 1, out)
+
+
+@st.composite
+def winograd_convs(draw, channels=WINOGRAD_CHANNELS):
+    """Conv problems for 6x6 tiles: 3x3 or 5x5, step 1, dense or grouped, never depthwise.
+
+    Maps of up to 14 a side, batches of tiny maps, wide and tall images; all but the tiny ones with
+    sides that differ.
+    """
+    kernel = draw(st.sampled_from((3, 5)))
+    kind = draw(st.sampled_from(("map", "map", "tiny", "wide", "tall")))
+    rows, cols = {"map": (14, 14), "tiny": (4, 4), "wide": (3, 70), "tall": (70, 3)}[kind]
+    n = draw(st.integers(1, 40)) if kind == "tiny" else (draw(st.integers(0, 3)) + 1) % 4
+    h, w = draw(winograd_axes(kernel, rows)), draw(winograd_axes(kernel, cols))
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
+    if groups == 1:
+        c, k = (draw(st.sampled_from(channels)) for _ in range(2))
+    else:
+        c, k = (draw(st.sampled_from(WINOGRAD_GROUPED)) for _ in range(2))
+        c, k = groups * max(c, 2), groups * k  # one input channel a group is depthwise
+    if kind != "tiny":
+        h, w = _apart(h, w, {n, c, k})
+    return Conv(n, c, k, groups, h, w, draw(SEEDS))
 
 
 @st.composite

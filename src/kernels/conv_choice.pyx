@@ -32,12 +32,14 @@ cdef double PLACE = 300                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 
+cdef Py_ssize_t MOST_SUMMED = 8192     # 36 points x 32 outputs x 4 bytes each: 36 MB
+
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
 if wish not in NAMES:
     raise ArgError(f"MINIGRAD_CONV={wish!r} is unknown; use one of {', '.join(NAMES)}")
 
 
-cdef str obstacle(const geometry *g, int typenum):
+cdef str obstacle(const geometry *g, conv_pass which, int typenum):
     """Why Winograd's algorithm cannot compute this, or None."""
     if typenum != cnp.NPY_FLOAT:
         return "float64 is computed by the definition"
@@ -49,6 +51,8 @@ cdef str obstacle(const geometry *g, int typenum):
         return f"the stride is {g.stride_h}x{g.stride_w}, not 1x1"
     if g.dilation_h != 1 or g.dilation_w != 1:
         return f"the dilation is {g.dilation_h}x{g.dilation_w}, not 1x1"
+    if which != GRAD_W and (g.group_k if which == GRAD_X else g.group_c) > MOST_SUMMED:
+        return f"more than {MOST_SUMMED} channels are summed, too many for its scratch"
     return None
 
 
@@ -87,7 +91,7 @@ cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum
         raise ArgError(f"{op}: algorithm {wanted!r} is unknown; use one of {', '.join(NAMES)}")
     if wanted == "direct":
         return False
-    why_not = obstacle(g, typenum)
+    why_not = obstacle(g, which, typenum)
     if why_not is not None:
         if algorithm == "winograd":
             raise ArgError(f"{op}: algorithm='winograd' does not apply: {why_not}; use 'auto'")
@@ -112,11 +116,11 @@ def plan(x_shape, w_shape, *, stride, padding, dilation, groups, real64=False, a
     sizes("explain", "x_shape", x_shape, 4, 0, x)
     sizes("explain", "w_shape", w_shape, 4, 0, w)
     read_geometry("explain", &g, x, w, stride, padding, dilation, groups)
-    why_not = obstacle(&g, typenum)
     asked = wish if algorithm is None else algorithm
     passes = {}
     for name, which in (("forward", FORWARD), ("grad_x", GRAD_X), ("grad_w", GRAD_W)):
         taken = "winograd" if takes_winograd("explain", &g, which, typenum, algorithm) else "direct"
+        why_not = obstacle(&g, which, typenum)
         if why_not is not None:
             passes[name] = taken, why_not, None, None
             continue

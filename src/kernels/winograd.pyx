@@ -133,7 +133,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
         p.tiles.src, p.weights, p.bias, p.out = src, weights, bias, out
         p.groups, p.group_outputs = g.groups, outputs
         return run_forward(&p)
-    slice = up(even(outputs, max(64, SLICE // (4 * POINTS * inputs))), 32)
+    slice = up(even(outputs, max(32, SLICE // (4 * POINTS * inputs) // 32 * 32)), 32)
     for group in range(g.groups):
         for k in range(0, outputs, slice):
             p.groups, p.group_outputs = 1, min(slice, outputs - k)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import random
 
-from tests.sabotage import kernels, library, rules, windows
+from tests.sabotage import kernels, library, rules, windows, winograd
 from tests.sabotage.fault import Fault
 
-FAULTS: list[Fault] = [*windows.FAULTS, *kernels.FAULTS, *rules.FAULTS, *library.FAULTS]
+FAULTS: list[Fault] = [
+    *windows.FAULTS,
+    *winograd.FAULTS,
+    *kernels.FAULTS,
+    *rules.FAULTS,
+    *library.FAULTS,
+]
 
 
 def sample(count: int, seed: int = 0) -> list[Fault]:
