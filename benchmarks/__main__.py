@@ -10,7 +10,15 @@ import importlib
 
 from .machine import machine_line
 
-NAMES = {"ops": "ops", "conv": "kernels_conv", "sweep": "sweep", "memory": "memory", "nets": "nets"}
+NAMES = {
+    "ops": "ops",
+    "conv": "kernels_conv",
+    "ladder": "ladder",
+    "sweep": "sweep",
+    "scaling": "scaling",
+    "memory": "memory",
+    "nets": "nets",
+}
 
 
 def main() -> None:

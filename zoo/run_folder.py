@@ -5,6 +5,7 @@
     metrics.jsonl        one line an epoch
     last.safetensors     everything that --resume needs, bit for bit
     best.safetensors     the parameters and statistics of the best epoch, by test accuracy
+    preparation.safetensors  the mean image or whitening matrix, where images need one
     curves.png           loss and accuracy (needs matplotlib, the extra "plot")
 
 Design: the folder is made before training starts, so a path that cannot be written fails at once.
@@ -24,6 +25,10 @@ import numpy as np
 import minigrad as mg
 from minigrad.errors import ArgError, CheckpointError
 
+OWN_FILES = (
+    "metrics.jsonl", "last.safetensors", "best.safetensors", "preparation.safetensors",
+    "curves.png",
+)  # fmt: skip
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -60,7 +65,7 @@ def make_folder(path: Path) -> None:
     probe = path / ".writable"
     probe.write_text("")  # fails now rather than after an epoch
     probe.unlink()
-    for name in ("metrics.jsonl", "last.safetensors", "best.safetensors", "curves.png"):
+    for name in OWN_FILES:
         (path / name).unlink(missing_ok=True)
 
 

@@ -4,7 +4,7 @@ Design: ``Trainer`` holds the objects of a run (net, optimizer, schedule, loader
 place (epoch, sums of the epoch so far).  ``last.safetensors`` holds the state of all of them, so a
 run that was interrupted, also in the middle of an epoch, continues with the same bits.  Ctrl-C
 finishes the step and saves; a second one stops at once.  A loss that is not finite stops the run
-and says where.
+and says where; a loss that does not move is explained while training goes on (``diagnose.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,17 +23,22 @@ from tqdm import tqdm
 
 import minigrad as mg
 import minigrad.functional as F
-from minigrad import io, optim
-from minigrad.data import Compose, DataLoader, Normalize, RandomCrop, RandomHorizontalFlip
+from minigrad import io
+from minigrad.data import DataLoader, Normalize
 from minigrad.errors import ArgError, DataFormatError
 
 from .config import TrainConfig
 from .datasets import get_dataset
-from .googlenet import Outputs, googlenet_loss
-from .registry import entry, get_model
+from .diagnose import Watch, why_not_finite
+from .googlenet import AUX_WEIGHT, Outputs, googlenet_loss
+from .optimization import Schedule, WeightAverage, make_optimizer
+from .pipeline import FILE, Pipeline, Preparation, decode_size
+from .registry import get_model
 from .run_folder import read_metrics, write_metrics
+from .summary import summary
 
-EVAL_BATCH = 250
+EVAL_BATCH = 250  # images at most
+EVAL_BYTES = 256 << 20  # of activations, about
 
 
 class TrainingError(mg.MinigradError):
@@ -44,25 +49,10 @@ class Interrupted(Exception):
     """Ctrl-C was pressed; the run is saved."""
 
 
-def image_size(config: TrainConfig, info: Any) -> tuple[int, int]:
-    """(height, width) that the net will see. Raises ArgError where it cannot take them."""
-    if info.size is None:
-        raise ArgError(f"--data {config.data}: images differ in size; pass a data set of one size")
-    net = entry(config.model)
-    found, native = tuple(info.size), net.image[1:]
-    if found != native and not net.any_size:
-        raise ArgError(f"{config.model}: takes images of {native}, the data has {found}")
-    if min(found) < net.least:
-        raise ArgError(
-            f"{config.model}: takes images of at least {net.least} pixels, the data has {found}"
-        )
-    return int(found[0]), int(found[1])
-
-
 def load_data(config: TrainConfig) -> tuple[Any, Any, Any]:
-    """(training set, test set, info); image folders are resized to the net's own size."""
-    _, height, _ = entry(config.model).image
-    train, test, info = get_dataset(config.data, size=height, progress=sys.stderr.isatty())
+    """(training set, test set, info); image folders are read at the size that the net needs."""
+    size = decode_size(config)
+    train, test, info = get_dataset(config.data, size=size, progress=sys.stderr.isatty())
     if len(info.classes) < 2:
         raise DataFormatError(f"{config.data}: only one class; nothing can be learned")
     if len(train) < config.batch_size:
@@ -72,9 +62,20 @@ def load_data(config: TrainConfig) -> tuple[Any, Any, Any]:
     return train, test, info
 
 
-def test_loader(dataset: Any, info: Any) -> DataLoader:
-    """Batches of the test set, in order, normalized."""
-    return DataLoader(dataset, EVAL_BATCH, transform=Normalize(info.mean, info.std))
+def eval_batch(net: Any, image: tuple[int, int, int]) -> int:
+    """How many images (C, H, W) a net takes at a time in evaluation: as many as fit EVAL_BYTES.
+
+    Without a tape a layer's input and output are alive, and as much again in a branch.
+    """
+    largest = max(row.values for row in summary(net, image))
+    return max(1, min(EVAL_BATCH, EVAL_BYTES // (3 * 4 * largest)))
+
+
+def test_loader(
+    dataset: Any, info: Any, *, batch: int = EVAL_BATCH, transform: Any = None
+) -> DataLoader:
+    """Batches of the test set, in order, normalized by channel unless a transform is given."""
+    return DataLoader(dataset, batch, transform=transform or Normalize(info.mean, info.std))
 
 
 def evaluate(net: Any, loader: DataLoader) -> tuple[float, float]:
@@ -91,39 +92,47 @@ def evaluate(net: Any, loader: DataLoader) -> tuple[float, float]:
     return loss / count, right / count
 
 
+def training_loss(output: Any, labels: Any, smoothing: float = 0.0) -> Any:
+    """Cross-entropy of logits; of nets with auxiliary heads L + 0.3 L1 + 0.3 L2."""
+    if not smoothing:
+        return googlenet_loss(output, labels)
+    heads = output if isinstance(output, Outputs) else (output,)
+    main, *others = (F.cross_entropy(y, labels, label_smoothing=smoothing) for y in heads)
+    return main + sum(AUX_WEIGHT * loss for loss in others) if others else main
+
+
 class Trainer:
-    """One run. ``fit()`` trains from where it stands to the last epoch."""
+    """One run. ``fit()`` trains from where it stands to the last epoch.
+
+    Everything that can be wrong with net and data is found here, before anything is written.
+    Raises ArgError, ShapeError, DataFormatError, FileNotFoundError.
+    """
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
-        train, test, self.info = load_data(config)
+        train, test, info = load_data(config)
         mg.manual_seed(config.seed)
-        height, width = image_size(config, self.info)
+        self.pipeline = Pipeline(config, train, info)
+        self.info = self.pipeline.info
         self.net = get_model(
             config.model,
             num_classes=len(self.info.classes),
             in_channels=self.info.channels,
             **config.model_options(),
         )
-        self.optimizer = optim.SGD(
-            self.net.parameters(), lr=config.lr, momentum=config.momentum,
-            weight_decay=config.weight_decay, nesterov=config.momentum > 0,
-        )  # fmt: skip
-        augment: list[Any] = []
-        if config.crop_padding:
-            augment.append(RandomCrop((height, width), padding=config.crop_padding))
-        if config.flip:
-            augment.append(RandomHorizontalFlip())
+        self.optimizer = make_optimizer(self.net, config)
         self.loader = DataLoader(
             train, config.batch_size, shuffle=True, drop_last=True, seed=config.seed,
-            num_workers=config.workers,
-            transform=Compose([*augment, Normalize(self.info.mean, self.info.std)]),
+            num_workers=config.workers, transform=self.pipeline.training(),
         )  # fmt: skip
-        self.tests = test_loader(test, self.info)
-        self.schedule = optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.lr, total_steps=config.epochs * len(self.loader),
-            pct_start=0.25, cycle_momentum=False,
-        )  # fmt: skip
+        batch = eval_batch(self.net, (self.info.channels, *self.pipeline.size))
+        self.tests = test_loader(test, self.info, batch=batch, transform=self.pipeline.testing())
+        per_epoch = len(self.loader)
+        self.total = config.iterations or config.epochs * per_epoch
+        self.epochs = -(-self.total // per_epoch)
+        self.schedule = Schedule(config, self.optimizer, self.total, per_epoch)
+        self.average = WeightAverage(self.net, config.average) if config.average else None
+        self.watch = Watch(train, len(self.info.classes), training_loss, self.optimizer)
         self.epoch, self.best = 0, -1.0
         self.sums = {"steps": 0, "loss": 0.0, "right": 0, "count": 0, "seconds": 0.0}
         self.metrics: list[dict[str, Any]] = []
@@ -132,13 +141,14 @@ class Trainer:
     # -- state ----------------------------------------------------------------------------------
     def objects(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {
+        held = {
             "model": self.net,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "loader": self.loader,
             "random": mg.default_generator,
         }
+        return held if self.average is None else {**held, "average": self.average}
 
     def save(self) -> None:
         """Write last.safetensors."""
@@ -150,6 +160,8 @@ class Trainer:
         place = io.load_training(self.folder / "last.safetensors", self.objects())
         self.epoch, self.best, self.sums = place["epoch"], place["best"], place["sums"]
         self.metrics = read_metrics(self.folder)[: self.epoch]
+        kept = Preparation.load(self.folder, self.config, self.info)
+        self.pipeline.prepare.arrays.update(kept.arrays)  # the same bits on another machine
 
     def save_best(self, accuracy: float) -> None:
         """Write best.safetensors: the net's state_dict, and the facts of the data it knows."""
@@ -165,28 +177,44 @@ class Trainer:
     def step(self, images: Any, labels: Any) -> float:
         """One optimizer step; returns the loss. Raises TrainingError when it is not finite."""
         output = self.net(images)
-        loss = googlenet_loss(output, labels)  # of nets without auxiliary heads: cross-entropy
+        loss = training_loss(output, labels, self.config.label_smoothing)
         logits = output.logits if isinstance(output, Outputs) else output
         value = loss.item()
         if not math.isfinite(value):
-            last = self.sums["loss"] / self.sums["steps"] if self.sums["steps"] else float("nan")
-            raise TrainingError(
-                f"the loss is {value} at epoch {self.epoch + 1}, batch {self.sums['steps'] + 1} "
-                f"(mean before: {last:.4f}); try a smaller --lr. Good states are in {self.folder}"
-            )
+            self.give_up(value, images, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.schedule.step()
+        right = int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
+        self.schedule.after_batch(1 - right / len(labels))
+        if self.average is not None:
+            self.average.update()
         self.sums["steps"] += 1
         self.sums["loss"] += value
-        self.sums["right"] += int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
+        self.sums["right"] += right
         self.sums["count"] += len(labels)
+        heads = 1 + 2 * AUX_WEIGHT if isinstance(output, Outputs) else 1.0
+        if said := self.watch.after_batch(value / heads, self.net, images, labels):
+            print(said, file=sys.stderr, flush=True)
         return value
+
+    def give_up(self, value: float, images: Any, labels: Any) -> None:
+        """Raise TrainingError about a loss that is not finite, with the reason."""
+        last = self.sums["loss"] / self.sums["steps"] if self.sums["steps"] else float("nan")
+        rate = self.optimizer.param_groups[0]["lr"]
+        why = why_not_finite(self.net, training_loss, images, labels, rate)
+        raise TrainingError(
+            f"the loss is {value} at epoch {self.epoch + 1}, batch {self.sums['steps'] + 1} "
+            f"(mean before: {last:.4f}): {why}. Good states are in {self.folder}"
+        )
 
     def train_epoch(self, bar: Any) -> None:
         """The rest of the current epoch. Raises Interrupted between two steps."""
         began = time.perf_counter() - self.sums["seconds"]
+        left = min(len(self.loader), self.total - self.epoch * len(self.loader))
+        left -= int(self.sums["steps"])
+        if left == 0 and self.sums["steps"] < len(self.loader):  # cut at the last of --iterations
+            return
         for images, labels in self.loader:
             self.step(images, labels)
             self.sums["seconds"] = time.perf_counter() - began
@@ -196,14 +224,26 @@ class Trainer:
             if self.stop:
                 self.save()
                 raise Interrupted
+            left -= 1
+            if left == 0 and self.sums["steps"] < len(self.loader):
+                return
 
     def accuracy(self) -> float:
         """Training accuracy of the epoch so far, on augmented images."""
         return float(self.sums["right"] / max(self.sums["count"], 1))
 
+    def test(self) -> tuple[float, float]:
+        """(loss, accuracy) on the test set; keeps the net if it is the best so far."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            loss, accuracy = evaluate(self.net, self.tests)
+            if accuracy > self.best:
+                self.best = accuracy
+                self.save_best(accuracy)
+        return loss, accuracy
+
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate, write metrics and checkpoints, move on."""
-        loss, accuracy = evaluate(self.net, self.tests)
+        loss, accuracy = self.test()
         row = {
             "epoch": self.epoch + 1,
             "train_loss": self.sums["loss"] / self.sums["steps"],
@@ -213,9 +253,7 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": round(self.sums["seconds"], 3),
         }
-        if accuracy > self.best:
-            self.best = accuracy
-            self.save_best(accuracy)
+        self.schedule.after_epoch(1 - accuracy)
         self.metrics.append(row)
         self.epoch += 1
         self.sums = {"steps": 0, "loss": 0.0, "right": 0, "count": 0, "seconds": 0.0}
@@ -226,14 +264,16 @@ class Trainer:
     def fit(self) -> list[dict[str, Any]]:
         """Train to the end; returns the metrics. Raises Interrupted, TrainingError."""
         live = sys.stderr.isatty()
+        if not (self.folder / FILE).exists():
+            self.pipeline.prepare.save(self.folder)
         with catching_interrupts(self):
-            while self.epoch < self.config.epochs:
+            while self.epoch < self.epochs:
                 with tqdm(
                     total=len(self.loader), initial=self.sums["steps"], disable=not live,
-                    desc=f"epoch {self.epoch + 1}/{self.config.epochs}", leave=False,
+                    desc=f"epoch {self.epoch + 1}/{self.epochs}", leave=False,
                 ) as bar:  # fmt: skip
                     self.train_epoch(bar)
-                print(epoch_line(self.end_epoch(), self.config.epochs), flush=True)
+                print(epoch_line(self.end_epoch(), self.epochs), flush=True)
                 if self.stop:
                     raise Interrupted
         return self.metrics

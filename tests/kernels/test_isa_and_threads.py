@@ -28,7 +28,6 @@ def probe(isa):
         env={**os.environ, "MINIGRAD_ISA": isa},
         capture_output=True,
         text=True,
-        timeout=100,
     )
     if "this CPU does not have" in run.stderr:
         return None
@@ -74,7 +73,7 @@ def test_an_unknown_instruction_set_is_refused_at_import():
         capture_output=True,
         text=True,
     )
-    assert run.returncode == 1 and "abacus" in run.stderr and "sse2" in run.stderr
+    assert run.returncode == 1 and "abacus" in run.stderr and dispatch.isas()[-1] in run.stderr
 
 
 def test_repeated_runs_give_the_same_bits():

@@ -11,7 +11,14 @@ import pytest
 import zoo.datasets
 from minigrad.data import ArrayDataset, write_idx
 from minigrad.errors import ArgError, DataFormatError, MinigradError
-from zoo.datasets import catalog, data_folder, get_dataset, list_datasets, make_fashion_mini
+from zoo.datasets import (
+    catalog,
+    data_folder,
+    get_dataset,
+    get_test_set,
+    list_datasets,
+    make_fashion_mini,
+)
 from zoo.datasets.paths import channel_statistics
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -202,6 +209,78 @@ def test_image_folders_with_and_without_a_test_set(tmp_path):
             z.write(path, path.relative_to(tmp_path / "a"))
     again, _, _ = get_dataset(tmp_path / "a.zip")
     np.testing.assert_array_equal(again.arrays[0], get_dataset(tmp_path / "a")[0].arrays[0])
+
+
+def pictures(root, sizes=(6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6)):
+    """Two classes of gray pictures of the given heights, each of one level, in root/k."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is the extra 'images'")
+    for k in range(2):
+        (root / f"class{k}").mkdir(parents=True)
+        for i, size in enumerate(sizes):
+            image.new("L", (8, size), 100 * k + i).save(root / f"class{k}" / f"{i}.png")
+
+
+def agree(name, **options):
+    """Whether the test set alone is the one that comes with the training set."""
+    _, test, info = get_dataset(name)
+    alone = get_test_set(name, **options)
+    assert alone.classes == info.classes and alone.channels == info.channels
+    assert len(alone.images) == len(test)
+    for i in range(len(test)):
+        np.testing.assert_array_equal(alone.images[i][0], test[i][0])
+        assert alone.images[i][1] == test[i][1]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_test_set_alone_is_the_same_for_every_kind_of_path(tmp_path, whole):
+    pictures(tmp_path / "a" / "train")
+    pictures(tmp_path / "a" / "val", sizes=(6, 6))
+    pictures(tmp_path / "b")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as z:
+        for path in (tmp_path / "b").rglob("*.png"):
+            z.write(path, path.relative_to(tmp_path / "b"))
+    x = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)
+    np.savez(tmp_path / "c.npz", x=x, y=np.arange(40) % 4)
+    (tmp_path / "d").mkdir()
+    for prefix, labels in (("train", [46, 0]), ("t10k", [1, 2])):
+        write_idx(tmp_path / "d" / f"{prefix}-images-idx3-ubyte", x[:2])
+        write_idx(tmp_path / "d" / f"{prefix}-labels-idx1-ubyte", np.array(labels, np.uint8))
+    for name in ("a", "b", "b.zip", "c.npz", "d"):
+        agree(tmp_path / name, whole=whole)
+
+
+def test_the_named_test_sets_alone_are_the_same(tmp_path):
+    agree("fashion-mini")
+    folder = data_folder() / "mnist"
+    folder.mkdir(parents=True)
+    for prefix, level in (("train", 1), ("t10k", 2)):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", np.full((3, 28, 28), level, np.uint8))
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", np.array([9, 0, level], np.uint8))
+    agree("mnist", fetch=False)
+
+
+def test_evaluation_decodes_no_training_image(tmp_path, monkeypatch):
+    from minigrad.data import folder
+
+    pictures(tmp_path / "a" / "train")
+    pictures(tmp_path / "a" / "test", sizes=(6, 6, 6))
+    decoded, decode = [], folder.decode
+    monkeypatch.setattr(
+        folder, "decode", lambda c, name, **o: decoded.append(name) or decode(c, name, **o)
+    )
+    assert len(get_test_set(tmp_path / "a").images) == 6
+    assert decoded and not any("train/" in name for name in decoded)
+    decoded.clear()
+    assert len(get_test_set(tmp_path / "a" / "train").images) == 2 == len(decoded)
+
+
+def test_test_images_of_different_sizes_need_a_size_or_stay_as_they_are(tmp_path):
+    pictures(tmp_path, sizes=range(3, 23))
+    with pytest.raises(DataFormatError, match="pass a size"):
+        get_test_set(tmp_path)
+    assert get_test_set(tmp_path, size=4).images[0][0].shape == (4, 4)
+    whole = get_test_set(tmp_path, whole=True).images
+    assert len({whole[i][0].shape for i in range(len(whole))}) > 1
 
 
 def test_large_image_folders_stay_on_disk(tmp_path, monkeypatch):

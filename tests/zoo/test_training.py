@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+import zoo
 from minigrad import io
 from minigrad.errors import ArgError
 from zoo import cli
 from zoo.config import TrainConfig
 from zoo.run_folder import sparkline
-from zoo.trainer import Interrupted, Trainer, TrainingError
+from zoo.trainer import EVAL_BATCH, EVAL_BYTES, Interrupted, Trainer, TrainingError, eval_batch
 
 SMALL = {"model": "lenet", "data": "", "epochs": 2, "batch_size": 16, "workers": 0}
 
@@ -48,13 +49,24 @@ def state(trainer):
     return arrays, [{k: v for k, v in m.items() if k != "seconds"} for m in trainer.metrics]
 
 
-@pytest.mark.parametrize("cut", [1, 4, 6, 9])
-def test_a_run_that_was_cut_continues_with_the_same_bits(data, tmp_path, cut):
-    whole = Trainer(config(data), tmp_path / "a")
+EVERYTHING = {
+    "average": {"average": 0.9, "schedule": "plateau", "patience": 0},
+    "warm-up": {"schedule": "steps", "milestones": (1,), "warmup_lr": 0.01, "bias_lr": 2.0,
+                "bias_decay": 0.0, "label_smoothing": 0.1, "nesterov": False},
+    "whitened": {"model": "resnet20", "size": 8, "resize": 9, "normalize": "gcn-zca"},
+    "jitter": {"size": 28, "crop": "jitter", "scales": (28, 34), "normalize": "pixel",
+               "color_noise": 0.1, "schedule": "exponential", "factor": 0.5},
+    "area": {"size": 28, "crop": "area", "iterations": 9, "schedule": "constant"},
+}  # fmt: skip
+
+
+def cut_and_continued(data, tmp_path, cut, **changes):
+    """The states of a run, and of one that was interrupted after some steps."""
+    whole = Trainer(config(data, **changes), tmp_path / "a")
     (tmp_path / "a").mkdir()
     whole.fit()
     (tmp_path / "b").mkdir()
-    first = Trainer(config(data), tmp_path / "b")
+    first = Trainer(config(data, **changes), tmp_path / "b")
     step, done = first.step, []
 
     def counted(images, labels):
@@ -66,12 +78,36 @@ def test_a_run_that_was_cut_continues_with_the_same_bits(data, tmp_path, cut):
     with pytest.raises(Interrupted):
         first.fit()
     mg.randn(7)  # the process goes on using the generator
-    second = Trainer(config(data, workers=2), tmp_path / "b")
+    second = Trainer(config(data, **changes, workers=2), tmp_path / "b")
     second.resume()
     second.fit()
     (a, rows), (b, rows2) = state(whole), state(second)
     assert rows == rows2
     assert all((a[k] == b[k]).all() for k in a)
+    best = [io.load(tmp_path / f / "best.safetensors").tensors for f in "ab"]
+    assert all((best[0][k] == best[1][k]).all() for k in best[0])
+    return whole
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6, 9])
+def test_a_run_that_was_cut_continues_with_the_same_bits(data, tmp_path, cut):
+    cut_and_continued(data, tmp_path, cut)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_so_does_one_with_all_that_a_recipe_can_say(data, tmp_path, name):
+    whole = cut_and_continued(data, tmp_path, 8, **EVERYTHING[name])
+    assert len(whole.metrics) == 2
+    assert all(np.isfinite(m["test_loss"]) for m in whole.metrics)
+
+
+@pytest.mark.parametrize("cut", [7, 8])
+def test_iterations_end_a_run_within_an_epoch(data, tmp_path, cut):
+    whole = cut_and_continued(data, tmp_path, cut, iterations=8)
+    assert whole.epochs == 2 and whole.schedule.inner.last_epoch == 8
+    again = Trainer(config(data, iterations=8), tmp_path / "a")
+    again.resume()
+    assert len(again.fit()) == 2  # it is over: nothing happens
 
 
 def test_the_command_trains_and_leaves_a_complete_folder(data, tmp_path, capsys):
@@ -113,8 +149,45 @@ def test_a_sparkline_goes_from_low_to_high():
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(data, tmp_path):
     trainer = Trainer(config(data), tmp_path)
     trainer.net.output.bias.requires_grad_(False).copy_(float("nan"))
-    with pytest.raises(TrainingError, match=r"nan at epoch 1, batch 1"):
+    with pytest.raises(TrainingError, match=r"nan at epoch 1, batch 1 .*: output.bias holds NaN"):
         trainer.fit()
+
+
+def test_what_is_tested_and_kept_is_the_average(data, tmp_path):
+    trainer = Trainer(config(data, average=0.9, epochs=1), tmp_path)
+    trainer.fit()
+    best = io.load(tmp_path / "best.safetensors").tensors
+    assert all((best[k] == a).all() for k, a in trainer.average.mean.items())
+    own = trainer.net.state_dict()
+    assert any((best[k] != own[k].numpy()).any() for k in best)
+    assert cli.main(["eval", str(tmp_path)]) == 1  # no config.json: nothing else was written
+    trainer.config.save(tmp_path / "config.json")
+    assert cli.main(["eval", str(tmp_path)]) == 0
+
+
+def test_training_images_are_not_read_to_evaluate(data, tmp_path, capsys):
+    run, test = tmp_path / "run", tmp_path / "test.npz"
+    options = ["--size", "28", "--normalize", "pixel", "--crop", "none"]
+    args = ["--model", "lenet", "--data", str(data), "--epochs", "1", "--batch-size", "16"]
+    assert cli.main(["train", *args, *options, "--out", str(run)]) == 0
+    said = capsys.readouterr().out
+    with np.load(data) as arrays:  # other training images: another mean image, if it were used
+        np.savez(test, x_train=arrays["x_train"][:4] * 0, y_train=arrays["y_train"][:4],
+                 x_test=arrays["x_test"], y_test=arrays["y_test"])  # fmt: skip
+    assert cli.main(["eval", str(run), "--data", str(test)]) == 0
+    accuracy = said.split("best test accuracy ")[1].split(";")[0]
+    assert f"accuracy {accuracy}" in capsys.readouterr().out
+    image = tmp_path / "one.npy"
+    np.save(image, np.load(data)["x_test"][0])
+    assert cli.main(["predict", str(image), "--run", str(run)]) == 0
+
+
+def test_the_evaluation_batch_is_chosen_by_bytes():
+    small, large = zoo.get_model("resnet20"), zoo.get_model("resnet18")
+    assert eval_batch(small, (3, 32, 32)) == EVAL_BATCH
+    few = eval_batch(large, (3, 224, 224))
+    assert 1 < few < 40
+    assert few * 12 * 64 * 112 * 112 <= EVAL_BYTES
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

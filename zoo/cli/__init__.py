@@ -1,5 +1,5 @@
 """The command line of the zoo: ``python -m zoo list | info | train | eval | predict | convert |
-gradcheck``.
+gradcheck | lecture | history | ...``, all with ``--help``.
 
 Design: this file reads arguments and turns errors into one line and an exit code: 2 for a command
 that cannot be meant, 1 for data, files and training that fail, 130 for Ctrl-C.  Each command is a
@@ -14,45 +14,18 @@ from collections.abc import Sequence
 
 from minigrad.errors import ArgError, MinigradError
 
-from ..config import TrainConfig
 from ..trainer import Interrupted
 from ..weights import MAPS
 from . import commands
+from .diagnosis import add_diagnose, add_lr_find
+from .explain import add_explain
+from .lecture import add_lecture
+from .pictures import add_pictures
+from .testing import add_ensemble, add_views, evaluate
+from .training import add_recipes, add_train, positive
 from .weights import convert
 
 __all__ = ["main", "parser"]
-
-DEFAULTS = TrainConfig()
-
-
-def positive(text: str) -> int:
-    """An integer >= 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not >= 1")
-    return value
-
-
-def add_train(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``train``."""
-    p = sub.add_parser("train", help="train a net; the defaults take about a minute")
-    p.add_argument("--model", "--net", default=DEFAULTS.model, metavar="NAME")
-    p.add_argument("--data", default=DEFAULTS.data, metavar="NAME|PATH")
-    p.add_argument("--epochs", type=positive, default=DEFAULTS.epochs)
-    p.add_argument("--batch-size", type=positive, default=DEFAULTS.batch_size)
-    p.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak of the one-cycle schedule")
-    p.add_argument("--momentum", type=float, default=DEFAULTS.momentum)
-    p.add_argument("--weight-decay", type=float, default=DEFAULTS.weight_decay)
-    p.add_argument("--seed", type=int, default=DEFAULTS.seed)
-    p.add_argument("--threads", type=positive, help="default: all cores")
-    p.add_argument("--workers", type=int, default=DEFAULTS.workers, help="data loading threads")
-    p.add_argument("--crop-padding", type=int, default=DEFAULTS.crop_padding)
-    p.add_argument("--no-flip", action="store_true", help="no random horizontal flips")
-    p.add_argument("--shortcut", choices=["A", "B", "C"], help="of residual nets; default A")
-    p.add_argument("--out", metavar="FOLDER", help="default: runs/MODEL-DATA-NUMBER")
-    p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
-    p.add_argument("--resume", metavar="FOLDER", help="continue an interrupted run, exactly")
-    p.set_defaults(run=commands.train)
 
 
 def add_weights(p: argparse.ArgumentParser) -> None:
@@ -67,6 +40,18 @@ def add_weights(p: argparse.ArgumentParser) -> None:
     q.add_argument("--model", metavar="NAME", help="the net; default: what the file fits")
     q.add_argument("--variant", help="paper or torchvision; default: what the file fits")
     q.add_argument("--map", choices=MAPS, help="the names in the file; default: find out")
+
+
+def add_predict(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``predict``."""
+    p = sub.add_parser("predict", help="the most likely classes of images")
+    p.add_argument("image", nargs="+", help="image files (PNG, JPEG with the extra 'images'; .npy)")
+    p.add_argument("--run", dest="run_folder", metavar="RUN", help="default: the latest")
+    p.add_argument("--top", type=positive, default=3)
+    p.add_argument("--resize", action="store_true", help="resize images to what the net takes")
+    add_weights(p)
+    add_explain(p)
+    p.set_defaults(run=commands.predict, data=None)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,18 +70,17 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--size", type=positive, help="height and width of the image")
     q.set_defaults(run=commands.info)
     add_train(sub)
+    add_recipes(sub)
+    add_lr_find(sub)
+    add_diagnose(sub)
     q = sub.add_parser("eval", help="accuracy of a trained net on its test set")
     q.add_argument("run_folder", nargs="?", metavar="RUN", help="default: the latest")
     q.add_argument("--data", metavar="NAME|PATH", help="another data set of the same kind")
     add_weights(q)
-    q.set_defaults(run=commands.evaluate)
-    q = sub.add_parser("predict", help="the most likely classes of images")
-    q.add_argument("image", nargs="+", help="image files (PNG, JPEG with the extra 'images'; .npy)")
-    q.add_argument("--run", dest="run_folder", metavar="RUN", help="default: the latest")
-    q.add_argument("--top", type=positive, default=3)
-    q.add_argument("--resize", action="store_true", help="resize images to what the net takes")
-    add_weights(q)
-    q.set_defaults(run=commands.predict, data=None)
+    add_views(q)
+    q.set_defaults(run=evaluate)
+    add_ensemble(sub)
+    add_predict(sub)
     q = sub.add_parser("convert", help="a file of weights as .safetensors, with the zoo's names")
     q.add_argument("weights", metavar="IN", help="of torch.save (.pt, .pth), .safetensors or .npz")
     q.add_argument("output", metavar="OUT.safetensors")
@@ -105,12 +89,14 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--map", choices=MAPS, help="the names in the file; default: find out")
     q.add_argument("--force", action="store_true", help="replace OUT if it exists")
     q.set_defaults(run=convert)
+    add_pictures(sub)
     q = sub.add_parser("gradcheck", help="check every parameter tensor of a net in float64")
     q.add_argument("model")
     q.add_argument("--batch-size", type=positive, default=2)
     q.add_argument("--size", type=positive, help="height and width of the images")
     q.add_argument("--seed", type=int, default=0)
     q.set_defaults(run=commands.gradcheck)
+    add_lecture(sub)
     return p
 
 

@@ -1,6 +1,7 @@
 """Data sets by name or by path.
 
 Design: ``get_dataset`` gives a training set, a test set and what a model must know about them.
+``get_test_set`` gives the test set alone and reads, where it can, nothing else.
 A name is looked up in the data folder (``MINIGRAD_DATA``, else ``~/.cache/minigrad``), then where
 the system may have put it, and is downloaded last; ``fashion-mini`` is part of this package and
 needs neither disk nor network.  Facts are in ``catalog.py``, paths in ``paths.py``.
@@ -21,12 +22,15 @@ from minigrad.data import (
     read_idx_folder,
     read_idx_pair,
 )
+from minigrad.data.idx import find_idx
 from minigrad.errors import ArgError
 
 from .catalog import FASHION_MINI, SOURCES, DatasetInfo, Source
-from .paths import from_path
+from .paths import HeldOut, from_path, held_out_from_path
 
-__all__ = ["DatasetInfo", "data_folder", "get_dataset", "list_datasets"]
+__all__ = [
+    "DatasetInfo", "HeldOut", "data_folder", "get_dataset", "get_test_set", "list_datasets",
+]  # fmt: skip
 
 
 def list_datasets() -> list[str]:
@@ -60,12 +64,47 @@ def get_dataset(
     """
     name = os.fspath(name_or_path)
     if name == FASHION_MINI.name:
-        return (*_fashion_mini(), FASHION_MINI)
+        return _fashion_mini("train"), _fashion_mini("t10k"), FASHION_MINI
     if name in SOURCES:
         return _named(SOURCES[name], fetch, progress)
+    return from_path(_path(name), size=size)
+
+
+def get_test_set(
+    name_or_path: str | os.PathLike[str],
+    *,
+    fetch: bool = True,
+    size: int | None = None,
+    whole: bool = False,
+    progress: bool = False,
+) -> HeldOut:
+    """The test set of ``get_dataset`` without its training set, most of which is not even read.
+
+    ``whole``   images of a folder keep their sizes and are decoded when asked for
+    Raises   as ``get_dataset`` does
+    """
+    name = os.fspath(name_or_path)
+    if name == FASHION_MINI.name:
+        return HeldOut(_fashion_mini("t10k"), FASHION_MINI.classes, FASHION_MINI.channels)
+    if name not in SOURCES:
+        return held_out_from_path(_path(name), size=size, whole=whole)
+    source = SOURCES[name]
+    folders = _folders(source) if source.format == "idx" else ()  # CIFAR is one archive
+    for folder in folders:
+        images = find_idx(folder, "t10k-images-idx3-ubyte")
+        labels = find_idx(folder, "t10k-labels-idx1-ubyte")
+        if images and labels:
+            test = read_idx_pair(images, labels)
+            return HeldOut(test, source.info.classes, source.info.channels)
+    _, test, info = _named(source, fetch, progress)
+    return HeldOut(test, info.classes, info.channels)
+
+
+def _path(name: str) -> Path:
+    """What is not the name of a set as a path. Raises ArgError for what looks like a name."""
     path = Path(name).expanduser()
     if path.exists() or os.sep in name or path.suffix:
-        return from_path(path, size=size)
+        return path
     near = difflib.get_close_matches(name, list_datasets(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ArgError(
@@ -73,16 +112,13 @@ def get_dataset(
     )
 
 
-def _fashion_mini() -> tuple[ArrayDataset, ArrayDataset]:
+def _fashion_mini(prefix: str) -> ArrayDataset:
+    """The part "train" or "t10k"."""
     here = Path(__file__).parent
-    train, test = (
-        read_idx_pair(
-            here / f"fashion_mini_{prefix}-images-idx3-ubyte.gz",
-            here / f"fashion_mini_{prefix}-labels-idx1-ubyte.gz",
-        )
-        for prefix in ("train", "t10k")
+    return read_idx_pair(
+        here / f"fashion_mini_{prefix}-images-idx3-ubyte.gz",
+        here / f"fashion_mini_{prefix}-labels-idx1-ubyte.gz",
     )
-    return train, test
 
 
 def _read(source: Source, folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
@@ -94,12 +130,17 @@ def _read(source: Source, folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
     return read_cifar(archive if archive.is_file() else folder, classes=classes)
 
 
+def _folders(source: Source) -> tuple[Path, ...]:
+    """Where a named set may lie."""
+    loose = (data_folder(),) if source.format == "cifar" else ()  # MNIST's names are ambiguous
+    return (data_folder() / source.info.name, *loose, *source.folders)
+
+
 def _named(
     source: Source, fetch: bool, progress: bool
 ) -> tuple[ArrayDataset, ArrayDataset, DatasetInfo]:
     home = data_folder() / source.info.name
-    loose = (data_folder(),) if source.format == "cifar" else ()  # MNIST's names are ambiguous
-    for folder in (home, *loose, *source.folders):
+    for folder in _folders(source):
         try:
             return (*_read(source, folder), source.info)
         except FileNotFoundError:

@@ -3,13 +3,14 @@
 Design: a folder with MNIST's file names is IDX, one with CIFAR's is CIFAR, any other folder or
 ``.zip`` holds images in class folders (under ``train`` and ``test`` or ``val``, if those exist),
 an ``.npz`` holds arrays.  Where there is no test set, every tenth image, chosen at random by a
-fixed seed, becomes one.  Statistics are computed from the training images.
+fixed seed, becomes one.  Statistics are computed from the training images.  ``held_out_from_path``
+finds the same test set without reading training images: evaluation needs no more.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,15 @@ from numpy.typing import NDArray
 from minigrad.data import (
     ArrayDataset,
     ImageFolder,
+    Subset,
     random_split,
     read_cifar,
+    read_idx,
     read_idx_folder,
     read_npz,
 )
 from minigrad.data.cifar import CIFAR10, CIFAR100
-from minigrad.data.idx import find_idx
+from minigrad.data.idx import find_idx, read_idx_pair
 from minigrad.data.streams import open_zip
 from minigrad.errors import DataFormatError
 
@@ -31,9 +34,22 @@ from .catalog import DatasetInfo
 
 Array = NDArray[Any]
 Set = ArrayDataset | ImageFolder
+Found = ArrayDataset | ImageFolder | Subset
+IDX_PARTS = ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 TEST_NAMES = ("test", "val", "valid", "validation")
 MEMORY = 1 << 30  # bytes of decoded images that are kept in memory
 SAMPLE = 2000  # images that statistics of a set on disk are computed from
+
+
+class HeldOut(NamedTuple):
+    """A test set alone: samples (image, label), the names of its classes, channels of its images.
+
+    Statistics are absent: images are prepared by those that a net was trained with.
+    """
+
+    images: Found
+    classes: tuple[str, ...]
+    channels: int
 
 
 def channel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -67,6 +83,14 @@ def split(dataset: ArrayDataset) -> tuple[ArrayDataset, ArrayDataset]:
     return ArrayDataset(*dataset.batch(train.indices)), ArrayDataset(*dataset.batch(test.indices))
 
 
+def is_cifar(path: Path, classes: int) -> bool:
+    """Whether CIFAR's binaries for so many classes lie at ``path``."""
+    inner, train, _, _ = CIFAR10 if classes == 10 else CIFAR100
+    if path.is_file():
+        return path.name.startswith(f"cifar-{classes}-") and path.suffix.lower() != ".zip"
+    return any((path / part / train[0]).is_file() for part in ("", inner))
+
+
 def from_path(path: Path, *, size: int | None = None) -> tuple[Set, Set, DatasetInfo]:
     """The training set, test set and info of what lies at ``path``.
 
@@ -80,9 +104,8 @@ def from_path(path: Path, *, size: int | None = None) -> tuple[Set, Set, Dataset
         return _from_npz(path)
     if path.is_dir() and find_idx(path, "train-images-idx3-ubyte"):
         return _numbered(path, *read_idx_folder(path, classes=256))
-    for classes, (inner, train, _, _) in ((10, CIFAR10), (100, CIFAR100)):
-        tar = path.is_file() and path.name.startswith(f"cifar-{classes}-") and suffix != ".zip"
-        if tar or any((path / part / train[0]).is_file() for part in ("", inner)):
+    for classes in (10, 100):
+        if is_cifar(path, classes):
             return _numbered(path, *read_cifar(path, classes=classes))
     if path.is_dir() or suffix == ".zip":
         return _from_images(path, size)
@@ -90,6 +113,26 @@ def from_path(path: Path, *, size: int | None = None) -> tuple[Set, Set, Dataset
         f"{path}: expected a folder or .zip of images in class folders, a folder of IDX files,"
         " CIFAR's binary version, or an .npz"
     )
+
+
+def held_out_from_path(path: Path, *, size: int | None = None, whole: bool = False) -> HeldOut:
+    """The test set that ``from_path`` returns, without the training images.
+
+    ``whole``   images of a folder keep their sizes and are decoded when asked for
+    Raises   FileNotFoundError, DataFormatError as ``from_path`` does
+    """
+    parts = [find_idx(path, f"{part}-ubyte") for part in IDX_PARTS] if path.is_dir() else []
+    found = [part for part in parts if part is not None]
+    if len(found) == len(IDX_PARTS):
+        labels, test_images, test_labels = found
+        numbered = read_idx_pair(test_images, test_labels, classes=256)
+        top = max(int(y.max(initial=0)) for y in (read_idx(labels), numbered.arrays[1]))
+        return HeldOut(numbered, tuple(str(k) for k in range(top + 1)), 1)
+    numbers = bool(found) or is_cifar(path, 10) or is_cifar(path, 100)
+    if (path.is_dir() or path.suffix.lower() == ".zip") and not numbers:
+        return _test_images(path, size, whole=whole)
+    _, test, info = from_path(path, size=size)
+    return HeldOut(test, info.classes, info.channels)
 
 
 def _numbered(
@@ -142,6 +185,31 @@ def _from_images(path: Path, size: int | None) -> tuple[Set, Set, DatasetInfo]:
         train.close()
     images = sets[0].arrays[0] if isinstance(sets[0], ArrayDataset) else _sample(sets[0])
     return *sets, describe(path.stem, images, train.classes)
+
+
+def _test_images(path: Path, size: int | None, *, whole: bool) -> HeldOut:
+    """The held-out folder, or every tenth of the training images: those alone are decoded."""
+    folders = _top_folders(path)
+    held_out = next((name for name in TEST_NAMES if name in folders), None)
+    inside = "train" if "train" in folders else ""
+    train = ImageFolder(path, inside=inside, mode="auto", size=size)
+    channels = 1 if train.mode == "L" else 3
+    if inside and held_out is not None:
+        test = ImageFolder(path, inside=held_out, mode=train.mode, size=size, classes=train.classes)
+        return HeldOut(test if whole else _loaded(test), train.classes, channels)
+    _, part = random_split(train, [0.9, 0.1], seed=0)
+    if whole:
+        return HeldOut(part, train.classes, channels)
+    images = [train[int(i)] for i in part.indices]
+    train.close()
+    for (image, _), i in zip(images, part.indices, strict=True):
+        if image.shape != images[0][0].shape:
+            raise DataFormatError(
+                f"{path}: {train.files[i][0]!r} is {image.shape}, another image"
+                f" {images[0][0].shape}; pass a size to bring to one"
+            )
+    arrays = np.stack([image for image, _ in images]), np.array([k for _, k in images], np.int64)
+    return HeldOut(ArrayDataset(*arrays), train.classes, channels)
 
 
 def _top_folders(path: Path) -> set[str]:
