@@ -5,7 +5,7 @@ Design: validation here, rows in parallel by `src/simd/loss.c`. Labels are check
 is computed: the first that is no class is named. Cross-entropy gives one loss per row and keeps the
 probabilities; class weights, `ignore_index` and label smoothing mean what they mean in PyTorch.
 
-Deliberately not here: reduction over rows (minigrad/functional.py) and other axes than the last.
+Deliberately not here: reduction over rows (minigrad/functional/) and other axes than the last.
 """
 import numpy as np
 
