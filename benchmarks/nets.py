@@ -105,7 +105,8 @@ def main(argv: list[str]) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks nets")
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that has PyTorch")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    cores = 1 if "--quick" in argv else os.cpu_count() or 1  # a busy second core stalls a team
+    parser.add_argument("--threads", type=int, default=cores)
     parser.add_argument("--nets", default="lenet" if "--quick" in argv else ",".join(NETS))
     parser.add_argument("--forms", default=",".join(TORCH_FORMS), help="of PyTorch")
     parser.add_argument("--modes", default="train,infer")

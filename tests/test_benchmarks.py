@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def run(*args):
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *args],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def tables(text):
     return [[row.strip("|").split("|") for row in t.strip().splitlines()] for t in found]
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("name", ["ops", "conv", "ladder", "sweep", "scaling", "memory", "nets"])
 def test_a_benchmark_prints_its_table_under_the_machine_line(name):
     done = run(name, "--quick")

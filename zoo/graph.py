@@ -17,6 +17,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.errors import ArgError
 from minigrad.show import tape_of
 
 from .registry import get_model, image_of
@@ -110,9 +111,12 @@ def run_once(net: nn.Module, x: Any) -> tuple[list[Any], dict[int, tuple[str, An
     def hook(name: str) -> Any:
         def note(module: Any, inputs: Any, out: Any) -> None:
             before = -1 if inputs[0].node is None else inputs[0].node.serial
-            for node in tape_of(out):
-                if node.serial > before:
-                    made.setdefault(node.serial, (name, module))
+            todo = [out.node]
+            while todo:  # back to what came in; what is older was made elsewhere
+                node = todo.pop()
+                if node is not None and node.serial > before and node.serial not in made:
+                    made[node.serial] = name, module
+                    todo.extend(node.parents)
 
         return note
 
@@ -200,21 +204,36 @@ def joins_after(boxes: list[Box]) -> dict[int, int]:
 
 
 def structure(boxes: list[Box]) -> list[Item]:
-    """Boxes as a series of boxes and splits."""
+    """Boxes as a series of boxes and splits.
+
+    Raises ArgError where some branches meet before others do, which a series cannot say.
+    """
     place = {id(box): k for k, box in enumerate(boxes)}
     joins = joins_after(boxes)
+    taken: set[int] = set()
     after: dict[int, list[tuple[int, bool]]] = {k: [] for k in range(len(boxes))}
     for k, box in enumerate(boxes):
         for parent, dashed in box.parents:
             after[place[id(parent)]].append((k, dashed))
 
+    def take(k: int) -> None:
+        """Every box is drawn once."""
+        if k in taken:
+            raise ArgError(
+                f"graph: branches meet at {boxes[k].name or boxes[k].label!r} and go on side by "
+                "side; only nets of series and branches can be drawn"
+            )
+        taken.add(k)
+
     def series(k: int, stop: int) -> list[Item]:
         """From box k up to box `stop`, which is left out."""
         items: list[Item] = []
         while k != stop:
+            take(k)
             items.append(boxes[k])
             while k in joins and len(after[k]) > 1:
                 join = joins[k]
+                take(join)
                 branches = [series(n, join) for n, _ in after[k]]
                 items.append(Split(branches, [dashed for _, dashed in after[k]], boxes[join]))
                 k = join

@@ -75,27 +75,28 @@ def first_kernels(net: nn.Module) -> Array:
     return 0.5 + 0.5 * w / np.where(largest > 0, largest, 1)
 
 
-def tiles(images: Array, columns: int, *, gap: int = 1, fill: float = 1.0) -> Array:
-    """(N, h, w[, 3]) side by side in rows of `columns`, `gap` pixels of `fill` between them."""
-    n, h, w = images.shape[:3]
+PAPER = (0.86, 0.91, 0.97)  # between filters: a color that no gray filter has
+
+
+def tiles(images: Array, columns: int) -> Array:
+    """Images (N, h, w, 3) side by side in rows of `columns`, a pixel between them: (H, W, 3)."""
+    n, h, w, _ = images.shape
     rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, *images.shape[3:]), fill)
+    sheet = np.tile(np.array(PAPER), (rows * (h + 1) + 1, columns * (w + 1) + 1, 1))
     for k, image in enumerate(images):
-        top, left = gap + k // columns * (h + gap), gap + k % columns * (w + gap)
+        top, left = 1 + k // columns * (h + 1), 1 + k % columns * (w + 1)
         sheet[top : top + h, left : left + w] = image
     return sheet
 
 
 def draw_kernels(figure: Any, net: nn.Module, title: str) -> None:
-    """Filters as pictures: in color where the image has three channels."""
+    """Filters as pictures: in color where the image has three channels, else of the first."""
     w = first_kernels(net)
     k, c, r, s = w.shape
-    colored = c == 3
-    images = w.transpose(0, 2, 3, 1) if colored else w[:, 0]
-    columns = int(np.ceil(np.sqrt(k * 1.6)))
+    images = (w if c == 3 else w[:, :1].repeat(3, axis=1)).transpose(0, 2, 3, 1)
+    columns = min((n for n in range(1, k + 1) if k % n == 0), key=lambda n: abs(n - 1.26 * k**0.5))
     axis = figure.subplots()
-    color: dict[str, Any] = {} if colored else {"cmap": "gray", "vmin": 0, "vmax": 1}
-    axis.imshow(tiles(images, columns), interpolation="nearest", **color)
+    axis.imshow(tiles(images, columns), interpolation="nearest")
     axis.set_axis_off()
     axis.set_title(f"{title}: {k} filters of {r}x{s}x{c}, gray is 0", fontsize=9)
 
@@ -134,6 +135,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     return [names[k] for k in places]
 
 
+ROUNDING = 1e-6  # of the largest gradient: less is no dependence
 MAPS, LAYERS = 8, 6  # drawn of a layer; layers drawn
 
 
@@ -194,24 +196,35 @@ def draw_fields(figure: Any, rows: Sequence[Any], gradient: Array, layer: str, t
     """Left: the field of every layer; right: what the middle of one layer really depends on."""
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     side = gradient.shape[0]
-    windows = [r for r in rows if r.kind not in ("", "Linear", "AdaptiveAvgPool2d") and r.field > 1]
-    x = range(1, len(windows) + 1)
-    left.step(x, [r.field for r in windows], where="mid", lw=1, color=COLORS[0])
-    for kind, color in (("Conv2d", COLORS[0]), ("Pool2d", COLORS[4])):
-        own = [(k, r.field) for k, r in zip(x, windows, strict=True) if kind in r.kind
-               or (kind == "Conv2d" and "Pool" not in r.kind)]  # fmt: skip
-        label = "convolution" if kind == "Conv2d" else "pooling"
-        left.plot(*zip(*own, strict=True), "o", ms=4, color=color, label=label) if own else None
+    fields = {r.name: (k, r.field) for k, r in enumerate(windows(rows), 1)}
+    pools = {r.name for r in windows(rows) if "Pool" in r.kind}
+    x, y = zip(*fields.values(), strict=True)
+    left.step(x, np.maximum.accumulate(y), where="mid", lw=1, color="0.6", label="widest so far")
+    for label, color, own in (
+        ("convolution", COLORS[0], [f for n, f in fields.items() if n not in pools]),
+        ("pooling", COLORS[4], [f for n, f in fields.items() if n in pools]),
+    ):
+        left.plot([k for k, _ in own], [f for _, f in own], "o", ms=4, color=color, label=label)
     left.axhline(side, color="0.5", lw=0.8, ls="--")
     left.annotate(f"the image, {side} pixels", (1, side), (0, 3), textcoords="offset points",
                   fontsize=7, color="0.35")  # fmt: skip
     left.set(xlabel="layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.legend(loc="lower right")
-    with np.errstate(divide="ignore"):
-        shown = np.log10(gradient)
-    image = right.imshow(np.maximum(shown, -4), cmap="viridis", vmin=-4, vmax=0)
+    shown = np.log10(np.maximum(gradient, 1e-4))
+    image = right.imshow(shown, cmap="viridis", vmin=-4, vmax=0)
     figure.colorbar(image, ax=right, label="log10 of |gradient|, largest 1", shrink=0.8)
-    inside = np.nonzero(gradient)
-    high, wide = (int(np.ptp(v)) + 1 for v in inside)
-    right.set_title(f"middle of {layer}: {high}x{wide} pixels act", fontsize=8)
+    high, wide = (int(np.ptp(v)) + 1 for v in np.nonzero(gradient > ROUNDING))
+    field = fields[layer][1] if layer in fields else None
+    right.set_title(
+        f"middle of {layer}\n{high}x{wide} pixels act" + (f", field {field}" if field else ""),
+        fontsize=8,
+    )
     right.grid(visible=False)
+
+
+def windows(rows: Sequence[Any]) -> list[Any]:
+    """The rows of a summary that are convolutions or poolings with a window."""
+    return [
+        r for r in rows if ("Conv" in r.kind or "Pool" in r.kind) and not r.kind.startswith("Adapt")
+    ]

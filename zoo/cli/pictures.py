@@ -34,6 +34,7 @@ from ..pictures import (
     feature_maps,
     middle_gradient,
     save_figure,
+    windows,
 )
 from ..registry import MODELS, entry, get_model, image_of
 from ..summary import summary
@@ -182,8 +183,7 @@ def fields(args: Namespace) -> int:
     path = picture(args.out, f"{args.model}-field.png")
     image = image_of(args.model, args.variant)
     rows = summary(args.model, image, variant=args.variant).rows
-    windows = [r.name for r in rows if len(r.output) == 3 and r.output[1] > 1 and r.name != "input"]
-    layer = args.layer or windows[-1]
+    layer = args.layer or windows(rows)[-1].name
     mg.manual_seed(0)
     net = get_model(args.model, variant=args.variant)
     gradient = middle_gradient(net, image, layer)

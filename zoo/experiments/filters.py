@@ -39,10 +39,11 @@ def stack(channels: int, windows: Sequence[int]) -> nn.Sequential:
     )
 
 
-def support(windows: Sequence[int], side: int = 15) -> tuple[int, int]:
-    """(height, width) of the input pixels that the middle output pixel depends on.
+def support(windows: Sequence[int], side: int = 15) -> tuple[int, int, int]:
+    """(height, width, number) of the input pixels that the middle output pixel depends on.
 
-    Weights are positive, so no path cancels another and every ReLU passes.
+    Weights are positive, so no path cancels another and every ReLU passes. What is below a
+    millionth of the largest gradient is rounding.
     """
     net = stack(1, windows)
     for p in net.parameters():
@@ -53,10 +54,9 @@ def support(windows: Sequence[int], side: int = 15) -> tuple[int, int]:
         y = F.relu(layer(y))
     y[0, 0, side // 2, side // 2].backward()
     assert x.grad is not None
-    rows, columns = np.nonzero(x.grad.numpy()[0, 0])
-    height, width = (int(np.ptp(v)) + 1 for v in (rows, columns))
-    assert len(rows) == height * width, "the field has holes"
-    return height, width
+    g = np.abs(x.grad.numpy()[0, 0])
+    rows, columns = np.nonzero(g > 1e-6 * g.max())
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1, len(rows)
 
 
 def filter_counts() -> list[tuple[int, int, int]]:
@@ -85,7 +85,7 @@ def small_filters(settings: Settings) -> Result:
     rows = [(n, float(m[0]), float(m[1]), float(np.std(found[n], axis=0)[1]))
             for n, m in means.items()]  # fmt: skip
     tables = [
-        Table("pixels that one output pixel depends on", ("layers", "height", "width"), fields),
+        Table("pixels that one output pixel sees", ("layers", "height", "width", "all"), fields),
         Table("weights", ("maps C", "three 3x3: 27 C^2", "one 7x7: 49 C^2"), list(counts)),
         Table(
             f"VGG's net B, tiny, on {data.name}, {recipe.steps} steps, mean of "
@@ -94,7 +94,7 @@ def small_filters(settings: Settings) -> Result:
         ),
     ]  # fmt: skip
     verdicts = [
-        *(Verdict(f"field of {n}, pixels", h, "==", 7) for n, h, _ in fields),
+        *(Verdict(f"field of {n}, pixels", count, "==", 49) for n, *_, count in fields),
         *(Verdict(f"27 C^2 for C = {c}", a, "==", 27 * c * c) for c, a, _ in counts),
         *(Verdict(f"49 C^2 for C = {c}", b, "==", 49 * c * c) for c, _, b in counts),
         Verdict("test error, 5x5 minus pairs of 3x3", rows[1][2] - rows[0][2], ">=", 0.0),
@@ -226,7 +226,7 @@ def draw_costs(figure: Any, rows: Sequence[tuple[Any, ...]]) -> None:
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set(xlabel="part of the naive module's (batch of 8)", xlim=(0, 1.35))
-    axis.legend(loc="lower right")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
 
 SMALL_FILTERS = Experiment(

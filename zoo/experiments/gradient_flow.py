@@ -173,7 +173,7 @@ def draw_responses(figure: Any, after: dict[str, list[float]]) -> None:
     for k, (name, values) in enumerate(after.items()):
         style = "--" if name.startswith("plain") else "-"
         axis.plot(range(1, len(values) + 1), values, style, color=COLORS[k % 2], label=name)
-    axis.set(xlabel="layer", ylabel="deviation of the response", ylim=(0, None))
+    axis.set(xlabel="layer", ylabel="deviation of the response", yscale="log")
     axis.legend(ncols=2)
 
 
