@@ -8,6 +8,7 @@ fastest.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -124,12 +125,14 @@ def normalization(data: Images, seeds: list[int], steps: int) -> Part:
 
 
 def trains(data: Images, norm: str, lr: float, seed: int) -> bool:
-    """Whether 300 steps bring the loss of a net of nine convolutions below 1."""
+    """Whether a net of nine convolutions leaves chance: after 300 steps its loss is less than
+    four fifths of ln(classes)."""
     mg.manual_seed(seed)
     net = SmallNet(16, data.channels, len(data.classes), windows=(3, 3, 3), norm=norm)
     recipe = Recipe(300, lr=lr, weight_decay=0.0, drops=())
     losses = fit(net, data, recipe, seed, stop=lambda step, loss: loss > 100)
-    return len(losses) == recipe.steps and smooth(losses)[-1] < 1.0
+    chance = math.log(len(data.classes))
+    return len(losses) == recipe.steps and smooth(losses)[-1] < 0.8 * chance
 
 
 def highest_rate(data: Images, norm: str, seed: int) -> int:
@@ -149,7 +152,7 @@ def batch_norm(data: Images, seeds: list[int]) -> Part:
     places = {norm: [highest_rate(data, norm, s) for s in seeds] for norm in ("none", "bn")}
     say(f"highest rates {places}")
     rows = [
-        (name, *(10 ** ((f(places[norm]) - 9) / 4) for f in (np.mean, min, max)))
+        (name, *(float(10 ** ((f(places[norm]) - 9) / 4)) for f in (np.mean, min, max)))
         for norm, name in (("none", "without"), ("bn", "with batch norm"))
     ]
     decades = float(np.mean(places["bn"]) - np.mean(places["none"])) / 4
@@ -232,6 +235,7 @@ ABLATIONS = Experiment(
     "Ioffe and Szegedy 2015",
     "how much faster ReLU is depends on scale and start: with Glorot's and He's starts and scaled "
     "images, as one does now, tanh keeps up on data this easy, where 15 % is the harder mark; "
-    "LRN's criterion is that little changes, no gain is claimed",
+    "with batch norm the highest rates leave chance but do not train well; LRN's criterion is that "
+    "little changes, no gain is claimed",
     run,
 )  # fmt: skip
