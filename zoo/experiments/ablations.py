@@ -219,10 +219,12 @@ def draw(figure: Any, tables: list[Table]) -> None:
         rows = tables[k].rows[:2]
         axis.bar(range(2), [row[column] for row in rows], 0.6, color=["#0072b2", "#d55e00"])
         names = [str(row[0]).replace(" and ", "\nand ").replace("fc+", "fc +\n") for row in rows]
-        axis.set_xticks(range(2), [n.replace("with batch", "batch") for n in names], fontsize=8)
+        axis.set_xticks(range(2), [n.replace("with batch ", "batch\n") for n in names], fontsize=8)
         axis.set_ylabel(label)
         axis.grid(axis="x", visible=False)
-    axes[2].set_yscale("log")
+    axes[2].set(
+        yscale="log", ylim=(0.01, 2), yticks=[0.01, 0.1, 1], yticklabels=["0.01", "0.1", "1"]
+    )
 
 
 ABLATIONS = Experiment(
