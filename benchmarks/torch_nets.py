@@ -1,8 +1,8 @@
 """The nets of the zoo in plain PyTorch, for timing and for comparing results.
 
 Design: written from the published structure, for machines that have torch without torchvision; the
-keys of the state_dicts are the published ones, the starting values do not matter.  ``own`` and
-``net`` name torchvision's and akamaster's nets, ``timed`` those of ``nets.py``.
+keys of the state_dicts are the published ones, the starting values do not matter.  ``own`` names
+torchvision's and akamaster's nets, ``timed`` those of ``nets.py``.
 """
 
 import torch
@@ -337,7 +337,7 @@ def timed(name):
 
 
 def own(name):
-    """The net of this file with a name of `__main__.py`."""
+    """The net of this file with a name of ``tests/compare``."""
     if name.startswith("cifar_"):
         _, depth, option = name.split("_")
         return CifarResNet(int(depth), option)
@@ -346,16 +346,3 @@ def own(name):
     if name == "googlenet":
         return GoogLeNet()
     return VGG(name) if name.startswith("vgg") else ResNet(name)
-
-
-def net(name):
-    """(net, where it is from): torchvision's net where that is installed."""
-    try:
-        import torchvision
-    except ImportError:
-        return own(name), "torch_nets.py"
-    if name.startswith("cifar_"):
-        return own(name), "torch_nets.py"
-    options = {"init_weights": False} if name == "googlenet" else {}
-    made = getattr(torchvision.models, name)(weights=None, **options)
-    return made, f"torchvision {torchvision.__version__}"

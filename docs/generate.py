@@ -3,9 +3,9 @@
     python -m docs.generate            write the pages and drawings that are stale
     python -m docs.generate --check    write nothing; 1 if one of them is stale
 
-Design: a block stands between ``<!-- table: KIND WORDS -->`` and ``<!-- end -->``; ``tables.py``
-and ``words.py`` have a function for each kind, which gets the words and returns Markdown.  Whatever
-stood in a block is replaced, so numbers of the zoo are never typed into a page;
+Design: a block stands between ``<!-- table: KIND WORDS -->`` and ``<!-- end -->``; ``tables.py``,
+``words.py`` and ``runs.py`` have a function for each kind, which gets the words and returns
+Markdown.  Whatever stood in a block is replaced, so numbers of the zoo are never typed into a page;
 ``tests/test_docs.py`` fails while a page, or a drawing that it shows (``drawings.py``), is stale.
 """
 
@@ -20,11 +20,12 @@ from pathlib import Path
 from minigrad import io
 
 from .drawings import drawing, file_of
+from .runs import RUNS
 from .tables import COUNTED, counted
 from .words import WORDS
 
 WHAT = "Fill the marked blocks of docs/zoo from the code."
-KINDS = COUNTED | WORDS
+KINDS = COUNTED | WORDS | RUNS
 PAGES = Path(__file__).resolve().parent / "zoo"
 BLOCK = re.compile(r"^<!-- table: ([^\n]+) -->$(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"^<!-- (?:table:.*|end) -->$", re.MULTILINE)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import re
 import textwrap
 from collections.abc import Callable
@@ -17,14 +16,13 @@ from pathlib import Path
 
 from zoo import history, lecture
 from zoo.experiments import EXPERIMENTS, experiment
-from zoo.experiments.framework import Table
 from zoo.recipes import get_recipe, list_recipes
 
+from . import runs
 from .drawings import file_of
 from .tables import folded, grid
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ROOT / "docs" / "experiments"  # of `zoo experiment NAME --out docs/experiments/NAME-seed0`
 
 
 def errors(*numbers: str) -> str:
@@ -74,29 +72,11 @@ def recipes(*prefixes: str) -> str:
 
 
 def experiments(*ids: str) -> str:
-    """Cards of experiments, and the runs of them that the repository keeps."""
+    """Cards of experiments (all, without words), and the kept runs of those that are named."""
     found = [experiment(word) for word in ids] or [*EXPERIMENTS.values()]
     rows = [(e.id, f"`{e.name}`", e.claim, e.published, e.caveat) for e in found]
     header = ("", "`zoo experiment`", "claim", "published", "what a small run cannot show")
-    runs = [run for e in found for run in sorted(KEPT.glob(f"{e.name}-seed*/{e.name}.json"))]
-    return "\n\n".join([grid(header, rows), *map(outcome, runs)])
-
-
-def outcome(file: Path) -> str:
-    """A run of an experiment as its JSON file has it, to be opened."""
-    run = json.loads(file.read_text(encoding="utf-8"))
-    verdicts, seed = run["verdicts"], run["settings"]["seed"]
-    good = sum(v["passed"] for v in verdicts)
-    title = f"{run['id']}, seed {seed}: {good} of {len(verdicts)} criteria ({run['seconds']:.0f} s)"
-    body = [f"[{file.name}](../experiments/{file.parent.name}/{file.name})"]
-    for table in run["tables"]:
-        body += [f"{table['title']}:", Table(**table).markdown()]
-    relations = [(v["what"], f"{v['value']:.4g}", f"{v['relation']} {v['bound']:.4g}",
-                  "yes" if v["passed"] else "**no**") for v in verdicts]  # fmt: skip
-    body += [*run["notes"], grid(("criterion", "measured", "wanted", "met"), relations)]
-    body += [f"![{image.stem}](../experiments/{file.parent.name}/{image.name})"
-             for image in sorted(file.parent.glob("*.png"))]  # fmt: skip
-    return folded(title, "\n\n".join(body))
+    return "\n\n".join(filter(None, (grid(header, rows), runs.of(*ids))))
 
 
 def picture(*names: str) -> str:

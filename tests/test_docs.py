@@ -2,6 +2,7 @@
 commands are commands, every net has a page, and no measured number was typed."""
 
 import ast
+import json
 import re
 import shlex
 from functools import cache
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate, words
+from docs import generate, runs, words
 from docs.tables import grid
 from zoo.cli import main, parser
 from zoo.experiments import Experiment, Result, Settings, experiment, run
@@ -21,7 +22,7 @@ from zoo.registry import entry, list_models
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "zoo"
 PAGES = sorted(FOLDER.glob("*.md"))
-STUDIES = [page for page in PAGES if page.name not in ("index.md", "papers.md")]
+STUDIES = [page for page in PAGES if page.name not in ("index.md", "papers.md", "experiments.md")]
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -128,7 +129,7 @@ def test_a_run_that_is_kept_is_shown(tmp_path, monkeypatch, capsys):
     table = Table("losses", ("net", "loss"), [("plain-20", 1.23456), ("plain-56", None)])
     result = Result([table], [Verdict("gap", 0.5, ">=", 0.4), Verdict("lead", 0.1, ">=", 0.4)])
     card = Experiment("E1", "degradation", "c", "p", "s", "v", lambda settings: result)
-    monkeypatch.setattr(words, "KEPT", tmp_path)
+    monkeypatch.setattr(runs, "KEPT", tmp_path)
     assert "<details>" not in words.experiments("E1")
     run(card, Settings(seed=3), str(tmp_path / "degradation-seed3"))
     shown = words.experiments("E1", "E2")
@@ -136,8 +137,30 @@ def test_a_run_that_is_kept_is_shown(tmp_path, monkeypatch, capsys):
     assert "| plain-56 |  |" in shown and "1.235 |" in shown
     assert "| gap | 0.5 | >= 0.4 | yes |" in shown and "| lead | 0.1 | >= 0.4 | **no** |" in shown
     assert "(../experiments/degradation-seed3/degradation.json)" in shown
+    line = "| E1 | [`degradation`](#e1-degradation) | 3 | 1 of 2 | **no** | 0.0 |"
+    assert line in runs.results() and "E2" not in runs.results()
+    assert shown.split("\n\n", 1)[1] in runs.figures() and "### E16" in runs.figures()
     assert "<details>" not in words.experiments("E2")
     assert "1 of 2" in capsys.readouterr().out
+
+
+def test_a_training_that_is_kept_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "KEPT", tmp_path)
+    assert "resnet" not in runs.trainings()
+    with pytest.raises(ValueError, match="no training"):
+        runs.curve("resnet20-mini")
+    folder = tmp_path / "resnet20-mini"
+    folder.mkdir()
+    get_recipe("resnet20-mini").config().save(folder / "config.json")
+    (folder / "environment.json").write_text('{"threads": "1"}')
+    rows = [(1, 0.5, 60.0), (2, 0.9, 60.0), (3, 0.875, 500.0)]  # the last one was disturbed
+    lines = [json.dumps({"epoch": n, "test_accuracy": a, "seconds": s}) for n, a, s in rows]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    wanted = (
+        "| `resnet20-mini` | resnet20 | fashion-mini | 3 | 87.50% | 90.00% (2) | 60.0 | 3.0 | 1 |"
+    )
+    assert wanted in runs.trainings("resnet") and wanted not in runs.trainings("vgg")
+    assert "(../experiments/resnet20-mini/curves.png)" in runs.curve("resnet20-mini")
 
 
 # -- links and names ------------------------------------------------------------------------------

@@ -58,7 +58,9 @@ def save_figure(path: Path, draw: Callable[[Any], None], size: tuple[float, floa
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         buffer = streams.BytesIO()
-        figure.savefig(buffer, format="svg" if path.suffix == ".svg" else "png")
+        kind = "svg" if path.suffix == ".svg" else "png"
+        smallest = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
+        figure.savefig(buffer, format=kind, **smallest)
     io.atomic_write(path, [buffer.getvalue()])
 
 
@@ -135,7 +137,6 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     return [names[k] for k in places]
 
 
-ROUNDING = 1e-6  # of the largest gradient: less is no dependence
 MAPS, LAYERS = 8, 6  # drawn of a layer; layers drawn
 
 
@@ -170,17 +171,18 @@ def middle_gradient(net: nn.Module, image: tuple[int, int, int], layer: str) -> 
     """How strongly each pixel acts on the middle of a layer's output: (H, W), the largest 1.
 
     The gradient of the sum over maps there, its absolute value summed over channels, for an image
-    of noise. Raises ArgError for an unknown layer.
+    of noise. The net becomes float64, which Winograd's algorithm does not take: what lies outside
+    of the field is exactly 0. Raises ArgError for an unknown layer.
     """
     modules = dict(net.named_modules())
     if layer not in modules:
         raise ArgError(f"--layer {layer}: unknown; layers are {', '.join(filter(None, modules))}")
     out: list[Any] = []
     remove = modules[layer].register_forward_hook(lambda m, i, y: out.append(y))
-    x = mg.from_numpy(np.random.default_rng(0).standard_normal((1, *image)).astype(np.float32))
+    x = mg.from_numpy(np.random.default_rng(0).standard_normal((1, *image)))
     x.requires_grad_()
     try:
-        net.eval()(x)
+        net.double().eval()(x)
     finally:
         remove()
     y = out[0]
@@ -214,7 +216,7 @@ def draw_fields(figure: Any, rows: Sequence[Any], gradient: Array, layer: str, t
     shown = np.log10(np.maximum(gradient, 1e-4))
     image = right.imshow(shown, cmap="viridis", vmin=-4, vmax=0)
     figure.colorbar(image, ax=right, label="log10 of |gradient|, largest 1", shrink=0.8)
-    high, wide = (int(np.ptp(v)) + 1 for v in np.nonzero(gradient > ROUNDING))
+    high, wide = (int(np.ptp(v)) + 1 for v in np.nonzero(gradient))
     field = fields[layer][1] if layer in fields else None
     right.set_title(
         f"middle of {layer}\n{high}x{wide} pixels act" + (f", field {field}" if field else ""),

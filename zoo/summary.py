@@ -1,7 +1,9 @@
 """summary: what each layer of a net puts out, holds, costs and sees.
 
-Design: the net runs once on one image of zeros while hooks note the shapes; a net that is given by
-name is built inside of ``nn.meta``, so that even VGG-16 and ResNet-1202 need little memory.
+Design: the net runs once while hooks note the shapes.  A net that is given by name is built inside
+of ``nn.meta`` and runs on a batch of no images, so that nothing is computed and VGG-16 and
+ResNet-1202 need milliseconds and no memory; a net of one's own, whose code may ask for values, runs
+on one image of zeros.
 
 Conventions, since most published counts that disagree differ in these:
   values      what convolutions, poolings and linear layers put out, and the input, once each;
@@ -181,19 +183,20 @@ def summary(
     if isinstance(model, str):
         image = image_of(model, variant) if image is None else image
         with nn.meta():
-            net = get_model(model, num_classes, variant, image[0], **options)
+            net, batch = get_model(model, num_classes, variant, image[0], **options), 0
     elif image is None:
         raise ArgError("summary: a net that is not given by name needs an image (C, H, W)")
     else:
-        net = model
-    training = net.training
+        net, batch = model, 1
+    modes = [(module, module.training) for module in net.modules()]
     dtype = next((p.dtype for p in net.parameters()), np.dtype(np.float32))
     net.eval()
     try:
         with mg.no_grad():
-            rows = watch(net, mg.zeros(1, *image, dtype=dtype))
+            rows = watch(net, mg.zeros(batch, *image, dtype=dtype))
     finally:
-        net.train(training)
+        for module, training in modes:
+            module.training = training
     first = Row("input", "", tuple(image), math.prod(image), 0, 0, 0, 1)
     ran = sum(row.parameters for row in rows)
     return Summary((first, *rows), sum(p.size for p in net.parameters()) - ran)

@@ -31,3 +31,6 @@ cdef extern from "gemm.h" nogil:
         task_kernel *task
         void (*column_sums)(const void *src, Py_ssize_t m, Py_ssize_t n,
                             double *out) noexcept nogil
+
+# C = A B + bias: the fields up to c_col, bias, relu and bias_by_rows are set; no size is 0.
+cdef int multiply(const gemm_plan *whole, int typenum) except -1

@@ -1,6 +1,8 @@
 # Grids of tasks on the team of threads (see src/kernels/tasks.pyx).
 cdef extern from "task.h" nogil:
     ctypedef void task_kernel(const void *plan, Py_ssize_t task, void *scratch) noexcept nogil
+    cdef enum:
+        MERGED
 
 cdef inline Py_ssize_t parts(Py_ssize_t size, Py_ssize_t part) noexcept nogil:
     """How many parts of `part` cover size."""

@@ -29,10 +29,10 @@ from minigrad._kernels.conv_geometry cimport flop_of, geometry, read_geometry
 from minigrad._kernels.conv_plan cimport (
     carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
-from minigrad._kernels.gemm cimport gemm_kernels
+from minigrad._kernels.gemm cimport gemm_kernels, gemm_plan, multiply
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
-from minigrad._kernels.tasks cimport padded, run_tasks
+from minigrad._kernels.tasks cimport MERGED, padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 from minigrad._kernels.winograd cimport winograd_forward, winograd_grad_w
 
@@ -87,8 +87,8 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) exc
         p.partial = memory
         run_tasks(kernels.task, p, owners * p.parts, flop / (owners * p.parts),
                   memory + padded(owners * p.parts * partial), room, threads)
-        run_tasks(kernels.merge, p, owners * p.band.chunk, 4.0 * p.parts * partial / p.band.chunk,
-                  NULL, 0, threads)
+        run_tasks(kernels.merge, p, owners * parts(p.band.chunk, MERGED),
+                  4.0 * MERGED * p.parts * partial / p.band.chunk, NULL, 0, threads)
     finally:
         scratch_free(memory)
     return 0
@@ -161,6 +161,26 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
     finally:
         scratch_free(memory)
     return 0
+
+
+cdef bint few_pixels(const geometry *g) noexcept:
+    """1x1 filters that meet no padding, and so many that adding up parts of them would cost more
+    than the sums."""
+    return (g.R == 1 and g.S == 1 and not g.top and not g.left
+            and g.P == (g.H - 1) // g.stride_h + 1 and g.Q == (g.W - 1) // g.stride_w + 1
+            and 256.0 * g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
+
+
+cdef int grad_w_pointwise(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
+    """gW (K, C) = gY^T X, a product for every group; x has the pixels of gy only."""
+    cdef gemm_plan p
+    p.batch, p.m, p.n, p.k = g.groups, g.group_k, g.group_c, g.N * g.P * g.Q
+    p.a_batch, p.a_row, p.a_col = g.group_k, 1, g.K
+    p.b_batch, p.b_row, p.b_col = g.group_c, g.C, 1
+    p.c_batch, p.c_row, p.c_col = g.group_k * g.group_c, g.group_c, 1
+    p.a, p.b, p.c = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(x), cnp.PyArray_DATA(gw)
+    p.bias, p.relu, p.bias_by_rows = NULL, False, False
+    return multiply(&p, cnp.PyArray_TYPE(x))
 
 
 # --- from Python -------------------------------------------------------------------------------
@@ -283,6 +303,9 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     elif winograd:
         grad, image = channels_last(grad), channels_last(image)
         winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
+    elif few_pixels(&g):
+        image = channels_last(image[:, :, ::g.stride_h, ::g.stride_w])
+        grad_w_pointwise(&g, channels_last(grad), image, gw)
     else:
         grad_w(&g, channels_last(grad), channels_last(image), gw)
     return gw

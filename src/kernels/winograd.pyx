@@ -13,7 +13,7 @@ cimport numpy as cnp
 
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
-from minigrad._kernels.tasks cimport padded, parts, run_tasks
+from minigrad._kernels.tasks cimport MERGED, padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
@@ -195,8 +195,8 @@ cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void 
         run_tasks(kernels.grad_w, &p, owners * p.parts, flop / (owners * p.parts),
                   memory + partial + tables, room, threads)
         if p.parts > 1:
-            run_tasks(kernels.merge, &p, owners * p.chunk, 36.0 * p.parts * p.out_pitch, NULL, 0,
-                      threads)
+            run_tasks(kernels.merge, &p, owners * parts(p.chunk, MERGED),
+                      36.0 * MERGED * p.parts * p.out_pitch, NULL, 0, threads)
     finally:
         scratch_free(memory)
     return 0

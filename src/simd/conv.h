@@ -111,7 +111,8 @@ typedef struct {
 
 typedef struct {
     intptr_t (*scratch)(const conv_grad_w_plan *p);
-    task_kernel *task, *merge;       /* groups x chunks x out_blocks x (parts; chunk channels) */
+    task_kernel *task, *merge;       /* owners x parts; owners x runs of MERGED channels;
+                                      * owners: groups x chunks x out_blocks */
 } conv_grad_w_kernels;
 
 typedef struct {

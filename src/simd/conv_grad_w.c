@@ -85,27 +85,33 @@ INLINE void merged_row(const real *sum, intptr_t parts, intptr_t size, real *row
     UNROLL(2) for (int j = 0; j < NV; j++) vstore(row + j * VL, total[j]);
 }
 
-/* One input channel of one block of gW: its parts added in order, (R, S, K) turned to (K, R, S). */
+/* MERGED input channels of one block of gW: parts added in order, (R, S, C, K) turned to (K, C, R,
+ * S).  That many channels are whole cache lines of gW: no two tasks write to one. */
 static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
-    const intptr_t c = index % p->in.chunk, owner = index / p->in.chunk;
-    const intptr_t k0 = owner % p->out_blocks * p->out_block;
+    const intptr_t runs = (p->in.chunk + MERGED - 1) / MERGED, c1 = index % runs * MERGED;
+    const intptr_t owner = index / runs, k0 = owner % p->out_blocks * p->out_block;
     const intptr_t c0 = owner / p->out_blocks % p->in.chunks * p->in.chunk;
     const intptr_t group = owner / p->out_blocks / p->in.chunks;
     const intptr_t rs = p->in.h.taps * p->in.w.taps, size = taps_of(p) * p->out_pitch;
     const intptr_t n = least(p->out_block, p->group_outputs - k0);
     const intptr_t filter = p->in.group_channels * rs;
-    const real *sum = (const real *)p->partial + owner * p->parts * size;
-    real *out = (real *)p->grad_w + (group * p->group_outputs + k0) * filter + (c0 + c) * rs;
-    real row[NR];
+    const intptr_t channels = least(least(MERGED, p->in.chunk - c1),
+                                    p->in.group_channels - c0 - c1);
+    const real *sum = (const real *)p->partial + owner * p->parts * size + c1 * p->out_pitch;
+    real *out = (real *)p->grad_w + (group * p->group_outputs + k0) * filter + (c0 + c1) * rs;
     (void)scratch;
-    if (c0 + c >= p->in.group_channels) return; /* the last chunk has fewer channels */
     const unsigned mode = fp_enter();
     for (intptr_t k = 0; k < n; k += NR)
-        for (intptr_t t = 0; t < rs; t++) {
-            merged_row(sum + (t * p->in.chunk + c) * p->out_pitch + k, p->parts, size, row);
-            for (intptr_t lane = 0; lane < least(NR, n - k); lane++)
-                out[(k + lane) * filter + t] = row[lane];
+        for (intptr_t j = 0; j < channels * rs; j += 4) {
+            const intptr_t columns = least(4, channels * rs - j);
+            real rows[4 * NR];
+            for (intptr_t q = 0; q < columns; q++) {
+                const intptr_t c = (j + q) / rs, t = (j + q) % rs;
+                merged_row(sum + (t * p->in.chunk + c) * p->out_pitch + k, p->parts, size,
+                           rows + q * NR);
+            }
+            pack_lanes(rows, NR, columns, least(NR, n - k), out + k * filter + j, filter);
         }
     fp_leave(mode);
 }

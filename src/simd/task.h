@@ -8,4 +8,8 @@
  * scratch of its own.  Every element of the result has one owner. */
 typedef void task_kernel(const void *plan, intptr_t task, void *scratch);
 
+/* Neighboring input channels whose weight gradients one task writes: whole cache lines, so that no
+ * two threads write to the same one. */
+enum { MERGED = 16 };
+
 #endif

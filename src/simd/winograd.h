@@ -76,7 +76,8 @@ typedef struct {
 } winograd_grad_w_plan;
 
 /* Grids.  pack: groups x panels x channels / 16; task: groups x out_blocks x blocks;
- * grad_w: owners x parts, merge: owners x chunk, owners = groups x chunks x out_blocks. */
+ * grad_w: owners x parts, merge: owners x runs of MERGED channels of the chunk, where owners =
+ * groups x chunks x out_blocks. */
 typedef struct {
     intptr_t (*scratch)(const winograd_plan *p);
     task_kernel *pack, *task;

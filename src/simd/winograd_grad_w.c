@@ -160,15 +160,18 @@ void NAME(winograd_grad_w_task)(const void *plan, intptr_t index, void *scratch)
     fp_leave(mode);
 }
 
+/* MERGED channels: whole cache lines of gW, so that no two tasks write to one. */
 void NAME(winograd_merge_task)(const void *plan, intptr_t index, void *scratch) {
     const winograd_grad_w_plan *p = plan;
-    const intptr_t c = index % p->chunk, owner = index / p->chunk;
+    const intptr_t runs = (p->chunk + MERGED - 1) / MERGED, owner = index / runs;
     const grad_w_block o = block_of(p, owner);
-    const intptr_t sums = POINTS * p->chunk * p->out_pitch;
+    const intptr_t size = POINTS * p->chunk * p->out_pitch;
+    const real *sums = (const real *)p->partial + owner * p->parts * size;
+    const intptr_t c0 = index % runs * MERGED;
     const unsigned mode = fp_enter();
     (void)scratch;
-    if (c < o.channels)
-        merge_channel(p, &o, c, (const real *)p->partial + owner * p->parts * sums, p->parts);
+    for (intptr_t c = c0; c < least(o.channels, c0 + MERGED); c++)
+        merge_channel(p, &o, c, sums, p->parts);
     fp_leave(mode);
 }
 #endif

@@ -3,6 +3,7 @@
 Design: the two frameworks are never in one process. `torch_side.py` is run by the interpreter that
 has PyTorch: it fills a net with random weights and random statistics of batch norm, saves them
 with torch.save, and writes what it computes. `__main__.py` loads that file with `zoo.load_weights`,
-computes the same and compares. Nets of torch are torchvision's where that can be imported, else
-those of `benchmarks/torch_nets.py`. Nothing here is collected by pytest.
+computes the same and compares. Nets of torch are torchvision's where the interpreter has it
+(`pip install --no-deps torchvision pillow`, in the release that fits its torch), else those of
+`benchmarks/torch_nets.py`. Nothing here is collected by pytest.
 """

@@ -7,6 +7,7 @@ cores.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import minigrad.functional as F
 import zoo
 from minigrad import nn
 from minigrad.errors import CheckpointError
+from zoo.published import PUBLISHED
 from zoo.weights import read_weights
 
 SIDE = Path(__file__).with_name("torch_side.py")
@@ -120,16 +122,37 @@ def files(python, folder):
     return bad == 0
 
 
+def facts(python):
+    """What torchvision says of its nets against what the zoo counts and quotes."""
+    command = [python, str(SIDE), "facts", *TORCHVISION]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    published, wrong = json.loads(output), 0
+    quoted = {p.model: (p.top1, p.top5) for p in PUBLISHED if p.variant == "torchvision"}
+    for name, (parameters, billions, *accuracies) in published.items():
+        found = zoo.summary(name, variant="torchvision")
+        ours = (found.total("parameters"), round(found.total("macs") / 1e9, 3))
+        ours += quoted.get(name, ())
+        theirs = (parameters, billions, *(round(a, 2) for a in accuracies))[: len(ours)]
+        if ours != theirs:
+            wrong += 1
+            print(f"{name}: the zoo has {ours}, torchvision {theirs}")
+    if published:
+        print(f"parameters, multiply-adds, accuracies: {len(published)} nets, {wrong} differ")
+    else:
+        print("no torchvision: its figures are not compared")
+    return wrong == 0
+
+
 def main():
     """Compare what was asked for, by default all of it."""
     p = argparse.ArgumentParser(prog="python -m tests.compare")
     p.add_argument("--torch", required=True, metavar="PYTHON", help="an interpreter with PyTorch")
     p.add_argument(
-        "names", nargs="*", metavar="NAMES", help=f"files {' '.join(TORCHVISION + CIFAR)}"
+        "names", nargs="*", metavar="NAMES", help=f"files facts {' '.join(TORCHVISION + CIFAR)}"
     )
     args = p.parse_args()
     ok = True
-    names = args.names or ["files", *CIFAR, *TORCHVISION]
+    names = args.names or ["files", "facts", *CIFAR, *TORCHVISION]
     print(
         f"{'':12} {'logits':>9} {'loss':>9} {'gradient':>9} {'the worst of them':34} {'buffers':>9}"
     )
@@ -137,6 +160,8 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             if name == "files":
                 ok &= files(args.torch, Path(folder))
+            elif name == "facts":
+                ok &= facts(args.torch)
             else:
                 ok &= compare(name, args.torch, Path(folder))
     print(f"limits: logits {LOGITS:g} (float32), gradients and the rest {GRADIENTS:g} (float64)")

@@ -3,9 +3,10 @@
 Design: writes into FOLDER the weights as torch.save does (`net.pt`, float32), the images and labels
 and what comes out: logits in evaluation (float32), and in float64, in training without dropout, the
 loss, all gradients and the statistics of batch norm afterwards. `files` writes files of odd tensors
-instead, with the values in an npz beside each.
+instead, with the values in an npz beside each; `facts` prints what torchvision says of its nets.
 """
 
+import json
 import pickle
 import sys
 from collections import OrderedDict
@@ -17,7 +18,34 @@ import torch.nn.functional as F
 from torch import nn
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from torch_nets import net as net_of
+import torch_nets
+
+LIBRARIES = []  # of torch, which end when they are collected
+
+
+def torchvision_package():
+    """torchvision, or None. Its wheels for CUDA lack their operators beside a torch without CUDA;
+    the nets need none of them, but the package registers two by name."""
+    try:
+        import torchvision
+    except ImportError:
+        return None
+    except RuntimeError:
+        LIBRARIES.append(torch.library.Library("torchvision", "DEF"))
+        for name in ("nms", "qnms"):
+            LIBRARIES[-1].define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        import torchvision
+    return torchvision
+
+
+def net_of(name):
+    """(net, where it is from): torchvision's own class where the interpreter has it."""
+    package = None if name.startswith("cifar_") else torchvision_package()
+    if package is None:
+        return torch_nets.own(name), "torch_nets.py"
+    options = {"init_weights": False} if name == "googlenet" else {}
+    made = getattr(package.models, name)(weights=None, **options)
+    return made, f"torchvision {package.__version__}"
 
 
 def fill(net):
@@ -125,8 +153,20 @@ def files(folder):
         torch.save(nn.Linear(2, 2), f, pickle_module=pickle)
 
 
+def facts(names):
+    """A line of JSON: {name: [parameters, 10^9 multiply-adds, top-1, top-5]}, as published."""
+    package, found = torchvision_package(), {}
+    for name in [] if package is None else names:
+        about = package.models.get_model_weights(name).IMAGENET1K_V1.meta
+        accuracy = about["_metrics"]["ImageNet-1K"]
+        found[name] = [about["num_params"], about["_ops"], accuracy["acc@1"], accuracy["acc@5"]]
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "files":
         files(Path(sys.argv[2]))
+    elif sys.argv[1] == "facts":
+        facts(sys.argv[2:])
     else:
         compare(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

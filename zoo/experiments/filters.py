@@ -42,20 +42,19 @@ def stack(channels: int, windows: Sequence[int]) -> nn.Sequential:
 def support(windows: Sequence[int], side: int = 15) -> tuple[int, int, int]:
     """(height, width, number) of the input pixels that the middle output pixel depends on.
 
-    Weights are positive, so no path cancels another and every ReLU passes. What is below a
-    millionth of the largest gradient is rounding.
+    Weights are positive, so no path cancels another and every ReLU passes; in float64, which
+    Winograd's algorithm does not take, what does not act has a gradient of 0.
     """
-    net = stack(1, windows)
+    net = stack(1, windows).double()
     for p in net.parameters():
         nn.init.uniform_(p, 0.5, 1.5)
-    x = mg.ones(1, 1, side, side, requires_grad=True)
+    x = mg.ones(1, 1, side, side, dtype=np.float64, requires_grad=True)
     y = x
     for layer in net:
         y = F.relu(layer(y))
     y[0, 0, side // 2, side // 2].backward()
     assert x.grad is not None
-    g = np.abs(x.grad.numpy()[0, 0])
-    rows, columns = np.nonzero(g > 1e-6 * g.max())
+    rows, columns = np.nonzero(x.grad.numpy()[0, 0])
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1, len(rows)
 
 

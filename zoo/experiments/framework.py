@@ -70,12 +70,13 @@ class Table:
         return "\n".join([self.title, lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
     def markdown(self) -> str:
-        """The same as a Markdown table, without the title."""
+        """The same as a Markdown table, without the title; a bar in a cell is escaped."""
         numbers = [
             all(not isinstance(r[k], str) for r in self.rows) for k in range(len(self.header))
         ]
         lines = [list(self.header), ["--:" if n else "---" for n in numbers]]
         lines += [[cell(value) for value in row] for row in self.rows]
+        lines = [[text.replace("|", "\\|") for text in line] for line in lines]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

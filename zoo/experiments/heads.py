@@ -103,7 +103,7 @@ HEADS_EXPERIMENT = Experiment(
     "E7", "heads",
     "global average pooling needs no parameters and overfits less than linear layers",
     "CIFAR-10 test error %: linear layers 17.56, with dropout 15.99, global average pooling 16.46",
-    "Lin et al. 2014, table 5",
+    "Lin et al. 2014, section 4.6",
     "the gap is small images' and few steps'; that pooling ends with a lower test error than "
     "dropout is not claimed (it does not in the paper either)",
     run,

@@ -10,6 +10,7 @@ cannot be written is noticed before it begins.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -33,22 +34,27 @@ def folder_for(out: str | None, name: str, seed: int) -> Path:
     return path
 
 
-def record(experiment: Experiment, settings: Settings, result: Result, seconds: float) -> Any:
-    """Everything that the JSON file says."""
+def processor_seconds() -> float:
+    """What this process and its children that have ended have used so far, on all cores."""
+    return sum(os.times()[:4])
+
+
+def record(experiment: Experiment, settings: Settings, result: Result, took: dict[str, Any]) -> Any:
+    """Everything that the JSON file says; took: seconds by the wall's and the processor's clock."""
     card = {k: getattr(experiment, k) for k in ("id", "name", "claim", "published", "source")}
     return {
         **card,
         "caveat": experiment.caveat,
         "settings": asdict(settings),
         "environment": environment(),
-        "seconds": round(seconds, 2),
+        **took,
         **result.to_dict(),
     }
 
 
-def save(experiment: Experiment, settings: Settings, result: Result, out: Path, took: float) -> str:
+def save(experiment: Experiment, result: Result, out: Path, recorded: Any) -> str:
     """Write the files; returns what to say about them."""
-    text = json.dumps(record(experiment, settings, result, took), indent=2)
+    text = json.dumps(recorded, indent=2)
     names = [f"{experiment.name}.json"]
     io.atomic_write(out / names[0], [text.encode(), b"\n"])
     if result.plots and not can_plot():
@@ -64,14 +70,18 @@ def run(experiment: Experiment, settings: Settings, out: str | None = None) -> R
     folder = folder_for(out, experiment.name, settings.seed)
     print(f"{experiment.card()}\n", flush=True)
     mg.manual_seed(settings.seed)
-    began = time.perf_counter()
+    began = time.perf_counter(), processor_seconds()
     result = experiment.run(settings)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began[0]
+    took = {
+        "seconds": round(seconds, 2),
+        "processor_seconds": round(processor_seconds() - began[1], 2),
+    }
     for table in result.tables:
         print(f"{table}\n")
     for line in (*result.notes, *result.verdicts):
         print(line)
-    where = save(experiment, settings, result, folder, seconds)
+    where = save(experiment, result, folder, record(experiment, settings, result, took))
     state = f"skipped: {result.skipped}" if result.skipped else verdict(result)
     print(f"{experiment.id} {experiment.name}, seed {settings.seed}: {state} ({seconds:.1f} s)")
     print(f"written: {where}")
