@@ -4,7 +4,7 @@ from minigrad._kernels.tasks cimport task_kernel
 
 cdef extern from "winograd.h" nogil:
     enum:
-        TILE, POINTS
+        TILE, POINTS, PACK
 
     ctypedef struct winograd_tiles:
         const void *src
@@ -26,6 +26,8 @@ cdef extern from "winograd.h" nogil:
         const Py_ssize_t *col_at
         const void *bias
         int relu
+        void *v
+        Py_ssize_t first_tile, last_tile
 
     ctypedef struct winograd_grad_w_plan:
         winograd_tiles tiles "in"
@@ -41,6 +43,9 @@ cdef extern from "winograd.h" nogil:
         Py_ssize_t (*scratch)(const winograd_plan *p) noexcept nogil
         task_kernel *pack
         task_kernel *task
+        Py_ssize_t (*deep_scratch)(const winograd_plan *p) noexcept nogil
+        task_kernel *deep_inputs
+        task_kernel *deep_task
         Py_ssize_t (*grad_w_scratch)(const winograd_grad_w_plan *p) noexcept nogil
         task_kernel *grad_w
         task_kernel *merge

@@ -2,10 +2,11 @@
 """Winograd convolution: how a pass is cut into blocks of tiles, and its grids run.
 
 Design. `src/simd/winograd.h` has the algorithm and a picture. This module chooses, from shapes
-alone, how many tiles a task takes (V and M of one point must lie in the second-level cache, and a
-panel of U must be used often enough to pay for its way there) and how many output channels (few
-enough that there are TASKS tasks, many enough that transforming the inputs again costs little).
-Weights that would need more than SLICE bytes when transformed are taken in slices.
+alone, the arrangement and its blocks. Usually tiles stay and filters pass by: V and M of a task's
+tiles must lie in the second-level cache, a panel of U must be used often enough to pay for its way
+there, and the output channels must be few enough that there are TASKS tasks, many enough that
+transforming the inputs again costs little. In a deep layer, of many channels or of few tiles,
+filters stay and tiles pass by (`src/simd/winograd_deep.c`): U is never written.
 
 Not here: when this is worth it (`conv_choice.pyx`), and checking arguments (`conv.pyx`).
 """
@@ -20,7 +21,11 @@ cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for t
 cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
-cdef Py_ssize_t SLICE = 10 << 20       # bytes of U in use at a time: made and used in L3
+cdef Py_ssize_t MOST = 10 << 20        # bytes of U of all groups that are made at a time
+cdef Py_ssize_t FEW_TILES = 256        # a deep layer, if channels are more
+cdef Py_ssize_t DEEP_TILES = 132       # of a task: their M lies in L2 beside U for
+cdef Py_ssize_t DEEP_DEPTH = 64        # input channels
+cdef Py_ssize_t DEEP_BYTES = 16 << 20  # of V in use at a time
 cdef Py_ssize_t SUM_TILES = 96         # grad_w: tiles of a product, where they have few channels
 cdef Py_ssize_t SUM_CHANNELS = 128     # channels of a task, inputs and outputs alike
 cdef Py_ssize_t SUM_BYTES = 4 << 20    # of all parts of the sums, unless that makes few tasks
@@ -76,7 +81,7 @@ cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcep
     p.pitch = up(min(p.out_block, p.group_outputs), lanes)
     wanted = parts(TASKS, p.groups * p.out_blocks)
     room = 4 * POINTS * (up(p.depth, lanes) + p.pitch) * threads
-    block = min(block, parts(t.tiles, wanted), (ROOM - SLICE) // 2 // room)
+    block = min(block, parts(t.tiles, wanted), (ROOM - MOST) // 2 // room)
     set_block(t, up(max(12, block), 6), up(p.depth, lanes))
     p.slab = t.block * p.pitch + 16
 
@@ -88,7 +93,7 @@ cdef void fill(Py_ssize_t *at, Py_ssize_t count, Py_ssize_t step) noexcept nogil
 
 
 cdef int run_forward(winograd_plan *p) except -1:
-    """Source, weights and output of a slice are set."""
+    """Source, weights and output are set."""
     cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
     cdef Py_ssize_t packed, tables, room, tasks, packs
     cdef double flop
@@ -119,28 +124,90 @@ cdef int run_forward(winograd_plan *p) except -1:
     return 0
 
 
+cdef bint is_deep(Py_ssize_t tiles, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil:
+    """Whether filters stay and tiles pass by: U would be large, or hardly be used."""
+    return 4 * POINTS * inputs * outputs > MOST or (
+        tiles <= FEW_TILES and min(inputs, outputs) >= 64)
+
+
+cdef void plan_deep(winograd_plan *p, int lanes, int nr) noexcept nogil:
+    """A group's tiles and outputs are set: choose tiles of a task, and of V."""
+    cdef winograd_tiles *t = &p.tiles
+    cdef Py_ssize_t room, wanted
+    p.panels = parts(p.group_outputs, nr)
+    p.depth = even(t.group_channels, DEEP_DEPTH)
+    t.pitch, p.pitch = up(p.depth, lanes), nr
+    wanted = max(48, parts(t.tiles, parts(TASKS // 4, p.panels)))
+    t.block = up(even(t.tiles, min(DEEP_TILES, wanted)), 6)
+    room = DEEP_BYTES // (4 * POINTS * parts(t.group_channels, p.depth) * t.pitch)
+    t.block = max(6, min(t.block, room // 6 * 6))
+    t.blocks = max(1, min(parts(t.tiles, t.block), room // t.block))
+    t.slab = t.blocks * t.block * t.pitch + 16
+    p.slab = t.block * nr + 16
+
+
+cdef int run_deep(winograd_plan *p) except -1:
+    """One group: V of as many tiles as DEEP_BYTES hold, then all their outputs, and so on."""
+    cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
+    cdef winograd_tiles *t = &p.tiles
+    cdef Py_ssize_t shared, tables, room, chunks, tasks, blocks
+    cdef double flop = 2.0 * p.group_outputs * t.group_channels * POINTS * t.tiles
+    cdef int threads = team(flop)
+    cdef char *memory
+    cdef Py_ssize_t *at
+    plan_deep(p, table_for(cnp.NPY_FLOAT).lanes, table_for(cnp.NPY_FLOAT).gemm.nr)
+    chunks = parts(t.group_channels, p.depth)
+    shared = padded(4 * chunks * POINTS * t.slab)
+    tables = padded((2 * t.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
+    room = kernels.deep_scratch(p)
+    threads = max(1, min(threads, (ROOM - shared - tables) // room))
+    memory = <char *>scratch(shared + tables + room * threads)
+    try:
+        at = <Py_ssize_t *>(memory + shared)
+        p.v, p.v_at, p.m_at, p.col_at = memory, at, at + t.block, at + 2 * t.block
+        fill(<Py_ssize_t *>p.v_at, t.block, t.pitch)
+        fill(<Py_ssize_t *>p.m_at, t.block, p.pitch)
+        fill(<Py_ssize_t *>p.col_at, p.depth, 1)
+        p.first_tile = 0
+        while p.first_tile < t.tiles:
+            p.last_tile = min(t.tiles, p.first_tile + t.blocks * t.block)
+            tasks = parts(p.last_tile - p.first_tile, PACK) * chunks
+            run_tasks(kernels.deep_inputs, p, tasks, PACK * p.depth * 200.0,
+                      memory + shared + tables, room, threads)
+            blocks = parts(p.last_tile - p.first_tile, t.block)
+            run_tasks(kernels.deep_task, p, blocks * p.panels,
+                      flop * t.block / t.tiles / p.panels, memory + shared + tables, room, threads)
+            p.first_tile = p.last_tile
+    finally:
+        scratch_free(memory)
+    return 0
+
+
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
                           const void *bias, bint relu, void *out) except -1:
     cdef winograd_plan p
-    cdef Py_ssize_t taps = g.R * g.S, group, k, outputs, inputs, slice
+    cdef Py_ssize_t taps = g.R * g.S, group, outputs, inputs, size
+    cdef bint deep
     set_tiles(&p.tiles, g, adjoint)
     outputs, inputs, p.w_out, p.w_in = g.group_k, g.group_c, g.group_c * taps, taps
     if adjoint:
         outputs, inputs, p.w_out, p.w_in = inputs, outputs, p.w_in, p.w_out
-    p.outputs, p.relu, p.turned = outputs * g.groups, relu, adjoint
+    p.outputs, p.relu, p.turned, p.group_outputs = outputs * g.groups, relu, adjoint, outputs
     p.w_group = g.group_k * g.group_c * taps
-    if 4 * POINTS * g.groups * outputs * inputs <= SLICE:
-        p.tiles.src, p.weights, p.bias, p.out = src, weights, bias, out
-        p.groups, p.group_outputs = g.groups, outputs
+    size = 4 * POINTS * outputs * inputs
+    deep = is_deep(p.tiles.tiles, inputs, outputs)
+    if not deep and g.groups * size <= MOST:
+        p.tiles.src, p.weights, p.bias, p.out, p.groups = src, weights, bias, out, g.groups
         return run_forward(&p)
-    slice = up(even(outputs, max(32, SLICE // (4 * POINTS * inputs) // 32 * 32)), 32)
+    p.groups = 1
     for group in range(g.groups):
-        for k in range(0, outputs, slice):
-            p.groups, p.group_outputs = 1, min(slice, outputs - k)
-            p.tiles.src = <const float *>src + group * inputs
-            p.weights = <const float *>weights + group * p.w_group + k * p.w_out
-            p.bias = NULL if bias == NULL else <const float *>bias + group * outputs + k
-            p.out = <float *>out + group * outputs + k
+        p.tiles.src = <const float *>src + group * inputs
+        p.weights = <const float *>weights + group * p.w_group
+        p.bias = NULL if bias == NULL else <const float *>bias + group * outputs
+        p.out = <float *>out + group * outputs
+        if deep:
+            run_deep(&p)
+        else:
             run_forward(&p)
     return 0
 

@@ -29,6 +29,7 @@
 #include "task.h"
 
 enum { TILE = 6, POINTS = TILE * TILE };
+enum { PACK = 16 };                  /* input channels, or tiles, in a task that only transforms */
 
 /* An image as tiles: output (i, j) reads source rows i - top .. i - top + taps - 1, columns alike;
  * outside the image are zeros.  Tile number = (image * tile_rows + row) * tile_cols + column. */
@@ -47,18 +48,20 @@ typedef struct {
 typedef struct {
     winograd_tiles in;
     void *out;                       /* (N, in.rows, in.cols, outputs) */
-    intptr_t outputs, groups;        /* groups and their outputs: those of this slice of U */
+    intptr_t outputs, groups;        /* a deep layer: one group at a time */
     intptr_t group_outputs, out_block, out_blocks;   /* outputs in a task; tasks along them */
     intptr_t depth;                  /* input channels in V at a time */
     intptr_t pitch, slab;            /* M */
     const void *weights;             /* element (group, out, in) by strides, taps side by side */
     intptr_t w_group, w_out, w_in;
     int turned;                      /* filters are turned by 180 degrees: grad_x */
-    void *packed;                    /* U: [group][t][panel][in][NR] */
+    void *packed;                    /* U: [group][t][panel][in][NR]; not in deep layers */
     intptr_t panels, packed_slab;    /* panels of NR outputs in a group; from point to point */
     const intptr_t *v_at, *m_at, *col_at;   /* offsets for block.h: tiles in V, in M; channels */
-    const void *bias;                /* one value for each output of the slice, or NULL */
+    const void *bias;                /* one value for each output, or NULL */
     int relu;
+    void *v;                         /* deep layers, V of all threads: [chunk][t][tile][depth] */
+    intptr_t first_tile, last_tile;  /* that are in it */
 } winograd_plan;
 
 /* gW.  Part s of `parts` sums its own share of the tile blocks; merged in the order of s.  A task
@@ -75,12 +78,15 @@ typedef struct {
     const intptr_t *row_at, *sum_at, *tile_at;   /* channels in V, in the sums; tiles in V */
 } winograd_grad_w_plan;
 
-/* Grids.  pack: groups x panels x channels / 16; task: groups x out_blocks x blocks;
+/* Grids.  pack: groups x panels x runs of PACK channels; task: groups x out_blocks x blocks;
+ * deep_inputs: runs of PACK tiles x chunks; deep_task: blocks x panels;
  * grad_w: owners x parts, merge: owners x runs of MERGED channels of the chunk, where owners =
  * groups x chunks x out_blocks. */
 typedef struct {
     intptr_t (*scratch)(const winograd_plan *p);
     task_kernel *pack, *task;
+    intptr_t (*deep_scratch)(const winograd_plan *p);
+    task_kernel *deep_inputs, *deep_task;
     intptr_t (*grad_w_scratch)(const winograd_grad_w_plan *p);
     task_kernel *grad_w, *merge;
 } winograd_kernels;

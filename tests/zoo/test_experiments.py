@@ -66,6 +66,8 @@ def test_a_table_is_aligned_and_has_a_markdown_form():
         "title", "net      count", "---  ---------", "a    1,234,567", "bb",
     ]  # fmt: skip
     assert table.markdown().splitlines()[1] == "| --- | --: |"
+    bars = Table("t", ("|v|",), [("a|b",)]).markdown()
+    assert bars == "| \\|v\\| |\n| --- |\n| a\\|b |"
 
 
 def test_the_card_of_every_experiment_is_full():
@@ -87,6 +89,7 @@ def test_a_run_writes_what_it_found_with_seed_and_environment(tmp_path, capsys):
     assert runner.run(of(result), Settings(seed=7), str(tmp_path / "new")).passed
     found = json.loads((tmp_path / "new" / "toy.json").read_text())
     assert found["settings"]["seed"] == 7 and found["environment"]["minigrad"] == mg.__version__
+    assert 0 <= found["processor_seconds"] < 1 and found["seconds"] >= 0
     assert found["verdicts"][0]["passed"] is True and found["tables"][0]["rows"] == [[1]]
     for name in ("toy.png", "toy-more.png"):
         assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")

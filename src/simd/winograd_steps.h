@@ -1,0 +1,100 @@
+/* winograd_steps.h: what both arrangements of the forward pass do: filters to U, M to pixels.
+ *
+ * Design: winograd.c keeps tiles and lets filters pass by, winograd_deep.c keeps filters and lets
+ * tiles pass by; here is what they share.  V is made in winograd_maps.h, as grad_w needs it too.
+ */
+#ifndef MINIGRAD_WINOGRAD_STEPS_H
+#define MINIGRAD_WINOGRAD_STEPS_H
+
+#include "block.h"
+#include "winograd_maps.h"
+
+/* U for one panel of NR outputs and one input channel: G w G^T, point t at out + t * step. */
+INLINE void transform_weight(const int r, const winograd_plan *p, const real *w, intptr_t lanes,
+                             real *out, intptr_t step) {
+    real taps[25 * NR];
+    memset(taps, 0, sizeof taps);
+    pack_lanes(w, p->w_out, lanes, r * r, taps, NR);
+    for (int v = 0; v < NV; v++) {
+        vreal half[TILE * 5], line[5], mapped[TILE];
+        for (int j = 0; j < r; j++) {
+            UNROLL(5) for (int i = 0; i < r; i++) {
+                const int tap = p->turned ? r * r - 1 - (i * r + j) : i * r + j;
+                line[i] = vload(taps + tap * NR + v * VL);
+            }
+            map_weight(r, line, mapped);
+            UNROLL(6) for (int i = 0; i < TILE; i++) half[i * r + j] = mapped[i];
+        }
+        for (int i = 0; i < TILE; i++) {
+            map_weight(r, half + i * r, mapped);
+            UNROLL(6) for (int j = 0; j < TILE; j++)
+                vstore(out + (i * TILE + j) * step + v * VL, mapped[j]);
+        }
+    }
+}
+
+/* U of one panel for neighboring input channels: element (t, c, lane) at t * step + c * NR + lane. */
+static void transform_weights(const winograd_plan *p, const real *w, intptr_t channels,
+                              intptr_t lanes, real *out, intptr_t step) {
+    for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR)
+        if (p->in.taps == 3)
+            transform_weight(3, p, w, lanes, out, step);
+        else
+            transform_weight(5, p, w, lanes, out, step);
+}
+
+/* Where one tile's outputs go, and how many of them there are. */
+typedef struct {
+    real *out;
+    intptr_t row, col;               /* elements from output to output */
+    int rows, cols;                  /* inside the image */
+} tile_output;
+
+/* y of one tile: A^T m A for n output channels. */
+INLINE void transform_output(const int m, const real *product, intptr_t slab, intptr_t n,
+                             const real *bias, int relu_too, const tile_output *o) {
+    for (intptr_t k = 0; k < n; k += VL) {
+        vreal half[4 * TILE], line[TILE], y[4];
+        const vreal start = bias ? vload_up_to(bias + k, n - k) : vset(0);
+        for (int j = 0; j < TILE; j++) {
+            UNROLL(6) for (int i = 0; i < TILE; i++)
+                line[i] = vload(product + (i * TILE + j) * slab + k);
+            map_output(m, line, y);
+            UNROLL(4) for (int i = 0; i < m; i++) half[i * TILE + j] = y[i];
+        }
+        for (int i = 0; i < o->rows; i++) {
+            map_output(m, half + i * TILE, y);
+            UNROLL(4) for (int j = 0; j < m; j++) {
+                vreal value = y[j] + start;
+                if (relu_too) value = relu(value);
+                real *to = o->out + i * o->row + j * o->col + k;
+                if (j < o->cols && n - k >= VL)
+                    vstore(to, value);
+                else if (j < o->cols)
+                    vstore_first(to, value, (int)(n - k));
+            }
+        }
+    }
+}
+
+static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t last, intptr_t k0,
+                              intptr_t n, const real *product) {
+    const winograd_tiles *in = &p->in;
+    const intptr_t K = p->outputs, m = TILE + 1 - in->taps;
+    const real *bias = p->bias ? (const real *)p->bias + k0 : NULL;
+    for (intptr_t tile = first; tile < last; tile++, product += p->pitch) {
+        const tile_place at = place_of(in, tile);
+        const tile_output o = {
+            .out = (real *)p->out + ((at.n * in->rows + at.i) * in->cols + at.j) * K + k0,
+            .row = in->cols * K,
+            .col = K,
+            .rows = (int)least(m, in->rows - at.i),
+            .cols = (int)least(m, in->cols - at.j)};
+        if (m == 4)
+            transform_output(4, product, p->slab, n, bias, p->relu, &o);
+        else
+            transform_output(2, product, p->slab, n, bias, p->relu, &o);
+    }
+}
+
+#endif
