@@ -33,7 +33,7 @@ INLINE void transform_weight(const int r, const winograd_plan *p, const real *w,
     }
 }
 
-/* U of one panel for neighboring input channels: element (t, c, lane) at t * step + c * NR + lane. */
+/* U of one panel for neighboring input channels: (t, c, lane) at t * step + c * NR + lane. */
 static void transform_weights(const winograd_plan *p, const real *w, intptr_t channels,
                               intptr_t lanes, real *out, intptr_t step) {
     for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR)
