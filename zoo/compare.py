@@ -184,7 +184,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 # where a label stands: points to the right and up from the middle of its bubble
 PLACES = {
-    "AlexNet": (13, -14), "AlexNet, one column": (14, -24), "NIN": (8, 5), "GoogLeNet": (-7, -14),
+    "AlexNet": (14, 3), "AlexNet, one column": (14, -11), "NIN": (8, 5), "GoogLeNet": (-7, -14),
     "GoogLeNet, BN": (1, 9), "VGG-11": (0, -21), "VGG-13": (0, -21), "VGG-16": (0, -21),
     "VGG-19": (0, -21), "ResNet-18": (9, -4), "ResNet-34": (-8, 9), "ResNet-50": (-8, 11),
     "ResNet-101": (-10, 13), "ResNet-152": (-10, 15),

@@ -29,6 +29,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.25,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -59,7 +60,7 @@ def save_figure(path: Path, draw: Callable[[Any], None], size: tuple[float, floa
         draw(figure)
         buffer = streams.BytesIO()
         kind = "svg" if path.suffix == ".svg" else "png"
-        smallest = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
+        smallest: Any = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
         figure.savefig(buffer, format=kind, **smallest)
     io.atomic_write(path, [buffer.getvalue()])
 
@@ -151,12 +152,13 @@ def strongest(maps: Array, count: int = MAPS) -> Array:
 def draw_feature_maps(figure: Any, found: dict[str, Array], picture: Array, title: str) -> None:
     """The image, and a row of maps for each of some layers."""
     names = spread(list(found), LAYERS)
+    figure.suptitle(f"{title}; each map from its least value (black) to its largest", fontsize=9)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     grid = figure.add_gridspec(len(names), MAPS + 2)
     image = figure.add_subplot(grid[:, :2])
     gray = picture.ndim == 2
     image.imshow(np.clip(picture, 0, 1), **({"cmap": "gray"} if gray else {}))
     image.set_axis_off()
-    image.set_title(title, fontsize=8)
     for row, name in enumerate(names):
         for k, one in enumerate(strongest(found[name])):
             axis = figure.add_subplot(grid[row, 2 + k])
@@ -206,22 +208,27 @@ def draw_fields(figure: Any, rows: Sequence[Any], gradient: Array, layer: str, t
         ("convolution", COLORS[0], [f for n, f in fields.items() if n not in pools]),
         ("pooling", COLORS[4], [f for n, f in fields.items() if n in pools]),
     ):
-        left.plot([k for k, _ in own], [f for _, f in own], "o", ms=4, color=color, label=label)
+        if own:
+            left.plot([k for k, _ in own], [f for _, f in own], "o", ms=4, color=color, label=label)
     left.axhline(side, color="0.5", lw=0.8, ls="--")
     left.annotate(f"the image, {side} pixels", (1, side), (0, 3), textcoords="offset points",
                   fontsize=7, color="0.35")  # fmt: skip
     left.set(xlabel="layer", ylabel="receptive field, pixels", title=title, ylim=(0, None))
     left.xaxis.get_major_locator().set_params(integer=True)
     left.legend(loc="lower right")
-    shown = np.log10(np.maximum(gradient, 1e-4))
-    image = right.imshow(shown, cmap="viridis", vmin=-4, vmax=0)
-    figure.colorbar(image, ax=right, label="log10 of |gradient|, largest 1", shrink=0.8)
+    with np.errstate(divide="ignore"):
+        shown = np.ma.masked_invalid(np.log10(gradient))  # no gradient: white
+    image = right.imshow(shown, cmap="viridis", vmin=-4, vmax=0, interpolation="nearest")
+    label = "|gradient|, relative to the largest"
+    bar = figure.colorbar(image, ax=right, label=label, shrink=0.8, extend="min")
+    bar.set_ticks(range(-4, 1), labels=[f"10$^{{{k}}}$" for k in range(-4, 0)] + ["1"])
     high, wide = (int(np.ptp(v)) + 1 for v in np.nonzero(gradient))
     field = fields[layer][1] if layer in fields else None
     right.set_title(
         f"middle of {layer}\n{high}x{wide} pixels act" + (f", field {field}" if field else ""),
         fontsize=8,
     )
+    right.set(xlabel="pixel", ylabel="pixel")
     right.grid(visible=False)
 
 

@@ -27,7 +27,7 @@ cdef Py_ssize_t DEEP_TILES = 132       # of a task: their M lies in L2 beside U 
 cdef Py_ssize_t DEEP_DEPTH = 64        # input channels
 cdef Py_ssize_t DEEP_BYTES = 16 << 20  # of V in use at a time
 cdef Py_ssize_t SUM_TILES = 96         # grad_w: tiles of a product, where they have few channels
-cdef Py_ssize_t SUM_CHANNELS = 128     # channels of a task, inputs and outputs alike
+cdef Py_ssize_t SUM_CHANNELS = 96      # channels of a task, inputs and outputs alike
 cdef Py_ssize_t SUM_BYTES = 4 << 20    # of all parts of the sums, unless that makes few tasks
 cdef Py_ssize_t ROOM = 64 << 20        # scratch of a call, of all threads together
 

@@ -172,8 +172,8 @@ def maps(args: Namespace) -> int:
         x = (pixels - mean) / std
     found = feature_maps(net, x)
     shown = pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
-    title = f"{title}\n{Path(args.image).name}"
-    save_figure(path, lambda figure: draw_feature_maps(figure, found, shown, title), (9.0, 5.0))
+    title = f"{title}, {Path(args.image).name}"
+    save_figure(path, lambda figure: draw_feature_maps(figure, found, shown, title), (8.4, 6.2))
     print(path)
     return 0
 

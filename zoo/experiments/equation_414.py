@@ -141,8 +141,8 @@ def draw(figure: Any, ratios: Any) -> None:
     axis = figure.subplots()
     axis.hist(ratios, bins=[0.02 * k for k in range(round(50 * ratios.max()) + 2)])
     axis.axvline(1.0, color="0.4", lw=0.8)
-    axis.set(xlim=(0, None), xlabel="|v + sum of J^T v| / |v|  (0: the gradient is lost)",
-             ylabel="random vectors v")  # fmt: skip
+    axis.set(xlim=(0, None), xlabel="‖v + Σ Jᵀv‖ / ‖v‖  (0: the gradient is lost)",
+             ylabel="number of random v")  # fmt: skip
 
 
 EQUATION_414 = Experiment(

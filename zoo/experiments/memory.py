@@ -96,7 +96,9 @@ def draw(figure: Any) -> None:
     axis.bar(x - 0.2, [4 * r.values / 2**20 for r in rows], 0.4, label="values of one image")
     axis.bar(x + 0.2, [4 * r.parameters / 2**20 for r in rows], 0.4, label="parameters")
     names = [r.kind.replace("MaxPool2d", "pool").replace("Conv2d", "conv") or "input" for r in rows]
-    axis.set_xticks(x, [n.replace("Linear", "linear") for n in names], rotation=60, ha="right")
+    axis.set_xticks(x, [n.replace("Linear", "linear") for n in names], rotation=60, ha="right",
+                    rotation_mode="anchor")  # fmt: skip
+    axis.set_xlim(-0.7, len(rows) - 0.3)
     axis.set(ylabel="MiB in float32", yscale="log")
     axis.grid(axis="x", visible=False)
     axis.legend(loc="upper left")

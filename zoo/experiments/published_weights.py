@@ -78,7 +78,7 @@ def draw(figure: Any, scores: Any, labels: Any, classes: tuple[str, ...]) -> Non
                 color = "white" if share[row, column] > 55 else "black"
                 axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center",
                           fontsize=7, color=color)  # fmt: skip
-    axis.set_xticks(range(k), classes, rotation=60, ha="right")
+    axis.set_xticks(range(k), classes, rotation=60, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(k), classes)
     axis.grid(visible=False)
     axis.set(xlabel="answer", ylabel="class", title="percent of each class")
