@@ -93,7 +93,8 @@ def measure(net: str, mode: str, args: argparse.Namespace) -> tuple[str, float |
     medians = {c.label: statistics.median(c.times) for c in group if c.times}
     cells = [f"{medians[c.label]:.2f}" if c.label in medians else "-" for c in group]
     others = [t for label, t in medians.items() if label != "minigrad"]
-    ratio = min(others) / medians["minigrad"] if others else None
+    own = medians.get("minigrad")
+    ratio = min(others) / own if others and own else None
     cells.append(f"{ratio:.2f}" if ratio else "-")
     cells.append(f"{group[0].peak:.0f}")
     peaks = [c.peak for c in group[1:] if c.times]

@@ -15,7 +15,7 @@ cdef extern from "table.h" nogil:
     ctypedef void (*scalar_kernel)(const void *x, double s, void *z, Py_ssize_t n) noexcept nogil
     ctypedef struct elementwise_kernels:
         unary_kernel neg, abs, square, sqrt, relu, exp, log, tanh, sigmoid
-        binary_kernel add, sub, mul, div, maximum, minimum, relu_grad
+        binary_kernel add, sub, mul, div, maximum, minimum, relu_grad, tanh_grad
         scalar_kernel add_scalar, mul_scalar, sub_scalar, sub_from, div_scalar, div_into
         scalar_kernel leaky_relu
         void (*bias_relu)(

@@ -23,6 +23,7 @@ div: Elementwise
 maximum: Elementwise
 minimum: Elementwise
 relu_grad: Elementwise
+tanh_grad: Elementwise
 leaky_relu: Elementwise
 pow: Elementwise
 

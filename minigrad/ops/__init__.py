@@ -18,6 +18,7 @@ from minigrad.ops.activations import (
     sigmoid,
     softplus,
     tanh,
+    tanh_grad,
 )
 from minigrad.ops.conv import conv2d, conv2d_grad_b, conv2d_grad_w, conv2d_grad_x
 from minigrad.ops.conv_fused import conv2d_relu
@@ -102,7 +103,8 @@ norm = vector_norm  # a family, norm.py, has this name too; here it means the op
 __all__ = [  # noqa: RUF022
     "where", "maximum", "minimum", "clip", "astype",
     "add", "sub", "mul", "div", "neg", "pow", "exp", "log", "sqrt", "abs", "sign", "sin", "cos",
-    "tanh", "sigmoid", "relu", "relu_grad", "leaky_relu", "elu", "softplus", "erf", "gelu",
+    "tanh", "tanh_grad", "sigmoid", "relu", "relu_grad", "leaky_relu", "elu", "softplus", "erf",
+    "gelu",
     "reshape", "flatten", "transpose", "permute", "swapaxes", "expand_dims", "squeeze",
     "broadcast_to", "sum_to", "clone",
     "getitem", "scatter_add", "setitem", "plain",

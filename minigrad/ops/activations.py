@@ -41,7 +41,30 @@ class Tanh(Op, broadcasts=True, kernel=kernels.tanh):
         return np.tanh(x)
 
     def grad_x(gz, out):
-        return gz * (1.0 - out * out)
+        return tanh_grad(gz, out)
+
+
+class TanhGrad(Op, broadcasts=True, kernel=kernels.tanh_grad):
+    """gx = gz (1 - z^2): the gradient of tanh, in one pass over memory.
+
+    Shapes    gz, z: the same; gx: as gz
+    Forward   gx_i = gz_i (1 - z_i^2)
+    Backward  dL/dgz_i = dL/dgx_i (1 - z_i^2)      because gx is linear in gz
+              dL/dz_i = -2 dL/dgx_i gz_i z_i       because d(1 - z^2)/dz = -2 z
+    Keeps     z (for gz), gz and z (for z)
+    Example
+        >>> tanh_grad(np.array([5.0, 8.0]), np.array([0.0, 0.5]))
+        array([5., 6.])
+    """
+
+    def forward(gz, z):
+        return gz * (1.0 - z * z)
+
+    def grad_gz(gx, z):
+        return tanh_grad(gx, z)
+
+    def grad_z(gx, gz, z):
+        return gx * (gz * z) * -2.0
 
 
 class Sigmoid(Op, broadcasts=True, kernel=kernels.sigmoid):
@@ -287,6 +310,7 @@ tanh = Tanh.apply
 sigmoid = Sigmoid.apply
 relu = Relu.apply
 relu_grad = ReluGrad.apply
+tanh_grad = TanhGrad.apply
 leaky_relu = LeakyRelu.apply
 elu = Elu.apply
 softplus = Softplus.apply

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.exceptions import AxisError
 from numpy.typing import NDArray
 
+from minigrad._kernels import join as kernels
 from minigrad.errors import ArgError, DTypeError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.geometry import check_bytes
@@ -61,6 +62,10 @@ class Concat(Op):
                     f"concat: array 0 has {first.ndim} axes {first.shape}, array {i} has {x.ndim} "
                     f"{x.shape}; reshape one, or use stack for a new axis"
                 )
+        if axis == 1 and first.ndim == 4:
+            z = kernels.concat_channels(xs)
+            if z is not None:
+                return z
         try:
             return np.concatenate(xs, axis)
         except (AxisError, TypeError):

@@ -7,6 +7,9 @@ also be a Python number or an array without dimensions. Then an op is one loop o
 the shape. Small arrays: a dozen comparisons, one new array, one C call, which is less than NumPy's
 own dispatch. Big arrays: stretches of CHUNK elements in parallel, results from the pool.
 
+Images of which one is a few neighboring channels of another (a gradient on its way back through
+concat) agree too, pixel by pixel.
+
 Every kernel answers None to anything else (it is a `Kernel`); the caller then asks NumPy, which
 broadcasts and warns. So there is nothing to raise here: wrong operands are the op's to refuse.
 Results do not depend on the number of threads: no element sees another.
@@ -32,6 +35,7 @@ cdef extern from "ndarray.h":
     int array_real(object x) noexcept
     bint array_dense(cnp.ndarray x) noexcept
     bint arrays_agree(cnp.ndarray x, cnp.ndarray y) noexcept
+    bint array_pixels(cnp.ndarray x, Py_ssize_t *pitch) noexcept
     object array_new(
         int typenum, int nd, const cnp.npy_intp *dims, const cnp.npy_intp *strides, int flags)
     const int NPY_ARRAY_C_CONTIGUOUS
@@ -91,6 +95,37 @@ cdef int play_all(const Job *job, Py_ssize_t n, double cost) except -1:
     return 0
 
 
+cdef object pixel_by_pixel(binary_kernel kernel, cnp.ndarray x, cnp.ndarray y, int typenum):
+    """Images of one shape, the pixels of which lie in one order, here and there with gaps; or None.
+
+    Runs of pixels are tasks; z is channels-last.
+    """
+    cdef Py_ssize_t x_pitch, y_pitch, pixels, channels, step, task, at
+    cdef Py_ssize_t item = 8 if typenum == cnp.NPY_DOUBLE else 4
+    cdef const char *xs = <const char *>cnp.PyArray_DATA(x)
+    cdef const char *ys = <const char *>cnp.PyArray_DATA(y)
+    cdef cnp.ndarray z
+    cdef char *zs
+    cdef int threads
+    if not array_pixels(x, &x_pitch) or not array_pixels(y, &y_pitch):
+        return None
+    for i in range(4):
+        if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(y, i):
+            return None
+    z = empty(4, <const Py_ssize_t *>cnp.PyArray_DIMS(x), typenum, True)
+    zs = <char *>cnp.PyArray_DATA(z)
+    channels = cnp.PyArray_DIM(x, 1)
+    pixels = cnp.PyArray_SIZE(x) // channels
+    step = max(CHUNK // channels, 1)
+    threads = team(pixels * channels * MEMORY)
+    for task in prange((pixels + step - 1) // step, nogil=True, num_threads=threads,
+                       schedule="dynamic", chunksize=1):
+        for at in range(task * step, min(pixels, (task + 1) * step)):
+            kernel(xs + at * x_pitch * item, ys + at * y_pitch * item, zs + at * channels * item,
+                   channels)
+    return z
+
+
 cdef inline object array_like(cnp.ndarray x, int typenum, bint c_order, Py_ssize_t nbytes):
     """A new array of x's shape; in C order, or with x's strides."""
     cdef cnp.npy_intp *strides = NULL if c_order else cnp.PyArray_STRIDES(x)
@@ -127,6 +162,8 @@ cdef object call_binary(Kernel kernel, object x, object y):
             return finish(self, <cnp.ndarray>x, cnp.PyArray_DATA(y), NULL, self.binary[wide], NULL,
                           0, typenum, cnp.PyArray_CHKFLAGS(x, NPY_ARRAY_C_CONTIGUOUS)
                           and cnp.PyArray_CHKFLAGS(y, NPY_ARRAY_C_CONTIGUOUS))
+        if self.binary[wide] != NULL and cnp.PyArray_NDIM(x) == 4 and cnp.PyArray_NDIM(y) == 4:
+            return pixel_by_pixel(self.binary[wide], x, y, typenum)
         if cnp.PyArray_NDIM(y) == 0:
             other = -1
         elif cnp.PyArray_NDIM(x) == 0:
@@ -249,6 +286,7 @@ div = with_number(make_binary("div", f32.div, f64.div),
 maximum = make_binary("maximum", f32.maximum, f64.maximum)
 minimum = make_binary("minimum", f32.minimum, f64.minimum)
 relu_grad = make_binary("relu_grad", f32.relu_grad, f64.relu_grad)
+tanh_grad = make_binary("tanh_grad", f32.tanh_grad, f64.tanh_grad)
 leaky_relu = with_number(make_binary("leaky_relu", NULL, NULL),       # (x, slope)
                          f32.leaky_relu, f64.leaky_relu, NULL, NULL)
 pow = make_binary("pow", NULL, NULL)

@@ -13,13 +13,20 @@ import numpy as np
 from minigrad.errors import ArgError, DTypeError, ShapeError
 
 cimport numpy as cnp
+from cython.parallel cimport prange
 from numpy cimport ndarray
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from minigrad._kernels.memory cimport empty
+from minigrad._kernels.tasks cimport parts
+from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
+cdef extern from "ndarray.h":
+    bint array_pixels(ndarray x, Py_ssize_t *pitch) noexcept
+
+cdef Py_ssize_t COPIED = 65536         # bytes of a task that copies
 cdef Py_ssize_t LARGEST = <Py_ssize_t>(<size_t>-1 >> 1)
 
 
@@ -57,8 +64,28 @@ cdef ndarray fresh(ndarray a, bint last):
     """A copy of `a` in C order, or in channels-last order."""
     cdef ndarray out = empty(
         cnp.PyArray_NDIM(a), <const Py_ssize_t *>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), last)
-    np.copyto(out, a)
+    if not last or not copy_pixels(a, cnp.PyArray_DATA(out), cnp.PyArray_DIM(a, 1)):
+        np.copyto(out, a)
     return out
+
+
+cdef bint copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch):
+    """Copy images whose pixels lie in order to pixels `out_pitch` apart; False for others."""
+    cdef Py_ssize_t pitch = 0, item = cnp.PyArray_ITEMSIZE(a), bytes_each, rows, task, step, row
+    cdef const char *src = <const char *>cnp.PyArray_DATA(a)
+    cdef char *dst = <char *>out
+    cdef int threads
+    if not array_pixels(a, &pitch):
+        return False
+    bytes_each = cnp.PyArray_DIM(a, 1) * item
+    rows = cnp.PyArray_SIZE(a) // cnp.PyArray_DIM(a, 1)
+    step = max(1, COPIED // bytes_each)
+    threads = team(20.0 * rows * bytes_each)
+    for task in prange(parts(rows, step), nogil=True, num_threads=threads, schedule="dynamic",
+                       chunksize=1):
+        for row in range(task * step, min(rows, (task + 1) * step)):
+            memcpy(dst + row * out_pitch * item, src + row * pitch * item, bytes_each)
+    return True
 
 
 cdef ndarray c_order(ndarray a):

@@ -118,6 +118,7 @@ INLINE vreal minimum_v(vreal x, vreal y) {
 }
 INLINE vreal relu_v(vreal x) { return vselect((vmask)(x <= vset(0)), vset(0), x); }
 INLINE vreal relu_grad_v(vreal g, vreal z) { return vselect((vmask)(z > vset(0)), g, vset(0)); }
+INLINE vreal tanh_grad_v(vreal g, vreal z) { return g * (vset(1) - z * z); }
 INLINE vreal leaky_relu_v(vreal x, vreal s) { return vselect((vmask)(x > vset(0)), x, x * s); }
 
 #if HAVE_VECTORS
@@ -223,6 +224,9 @@ static void minimum(const void *x, const void *y, void *z, ptrdiff_t n) {
 static void relu_grad(const void *g, const void *y, void *z, ptrdiff_t n) {
     map2(relu_grad_v, g, y, z, n);
 }
+static void tanh_grad(const void *g, const void *y, void *z, ptrdiff_t n) {
+    map2(tanh_grad_v, g, y, z, n);
+}
 
 static void add_scalar(const void *x, double s, void *z, ptrdiff_t n) {
     map_scalar(add_v, x, s, z, n);
@@ -262,6 +266,7 @@ const elementwise_kernels NAME(elementwise_kernels) = {
     .exp = exponential, .log = logarithm, .tanh = tangent, .sigmoid = sigmoid,
     .add = add, .sub = sub, .mul = mul, .div = division,
     .maximum = maximum, .minimum = minimum, .relu_grad = relu_grad,
+    .tanh_grad = tanh_grad,
     .add_scalar = add_scalar, .mul_scalar = mul_scalar,
     .sub_scalar = sub_scalar, .sub_from = sub_from,
     .div_scalar = div_scalar, .div_into = div_into,

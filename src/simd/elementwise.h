@@ -16,6 +16,7 @@ typedef struct {
     unary_kernel neg, abs, square, sqrt, relu, exp, log, tanh, sigmoid;
     binary_kernel add, sub, mul, div, maximum, minimum;
     binary_kernel relu_grad;                 /* x where y > 0, else 0 */
+    binary_kernel tanh_grad;                 /* x (1 - y^2) */
     scalar_kernel add_scalar, mul_scalar;
     scalar_kernel sub_scalar, sub_from;      /* x - s, s - x */
     scalar_kernel div_scalar, div_into;      /* x / s, s / x */

@@ -50,6 +50,26 @@ static inline int arrays_agree(PyArrayObject *x, PyArrayObject *y) {
     return !memcmp(PyArray_STRIDES(x), PyArray_STRIDES(y), bytes) && array_dense(x);
 }
 
+/* Images (N, C, H, W) whose pixels lie one after the other, `pitch` elements apart, the channels of
+ * each side by side: channels-last memory, or some neighboring channels of it. */
+static inline int array_pixels(PyArrayObject *x, npy_intp *pitch) {
+    if (PyArray_NDIM(x) != 4) return 0;
+    const npy_intp *dims = PyArray_DIMS(x), *strides = PyArray_STRIDES(x);
+    const npy_intp item = PyArray_ITEMSIZE(x);
+    const int order[3] = {3, 2, 0};
+    npy_intp step = 0;
+    if (dims[1] != 1 && strides[1] != item) return 0;
+    for (int i = 0; i < 3; i++) {
+        const npy_intp size = dims[order[i]], stride = strides[order[i]];
+        if (size == 1) continue;
+        if (size == 0) return 0;
+        if (!step) step = *pitch = stride / item;
+        if (stride != step * item) return 0;
+        step *= size;
+    }
+    return step && dims[1] && *pitch >= dims[1];
+}
+
 /* An uninitialized array in NumPy's own memory. `strides` NULL: C order (or F by `flags`). */
 static inline PyObject *array_new(int typenum, int nd, const npy_intp *dims,
                                   const npy_intp *strides, int flags) {

@@ -56,7 +56,7 @@ def quiet():
 
 def test_every_kernel_is_in_a_table_of_this_file():
     found = {name for name, f in vars(kernel).items() if isinstance(f, kernel.Elementwise)}
-    assert found == {*EXACT, *EXACT_UNARY, *ROUNDED, "pow", "leaky_relu"}
+    assert found == {*EXACT, *EXACT_UNARY, *ROUNDED, "pow", "leaky_relu", "tanh_grad"}
 
 
 @DTYPES
@@ -164,6 +164,46 @@ def test_operands_that_do_not_agree_are_left_to_numpy(dtype):
         for got in (kernel.add(x, y), kernel.add(y, x)):
             if got is not None:  # allowed, if it is what NumPy says
                 assert same(got, np.add(x, y))
+
+
+@DTYPES
+@given(size=SIZES, seed=SEEDS)
+def test_tanh_grad_is_g_times_one_minus_z_squared(dtype, size, seed):
+    rng = np.random.default_rng(seed)
+    g, z = (rng.standard_normal(size).astype(dtype) for _ in range(2))
+    z = np.tanh(4 * z)
+    exact = g.astype(np.longdouble) * (1 - z.astype(np.longdouble) ** 2)
+    got = kernel.tanh_grad(g, z)
+    assert got.dtype == dtype and np.all(abs(got - exact) <= 2 * np.finfo(dtype).eps * abs(g))
+
+
+@DTYPES
+@given(
+    shape=st.tuples(*(st.integers(1, 9),) * 4),
+    before=st.integers(0, 9),
+    after=st.integers(0, 9),
+    seed=SEEDS,
+)
+def test_some_channels_of_images_meet_others_pixel_by_pixel(dtype, shape, before, after, seed):
+    rng = np.random.default_rng(seed)
+    n, c, h, w = shape
+    whole = rng.standard_normal((n, h, w, before + c + after)).astype(dtype).transpose(0, 3, 1, 2)
+    x = whole[:, before : before + c]
+    y = rng.standard_normal((n, h, w, c)).astype(dtype).transpose(0, 3, 1, 2)
+    for name, want in (("relu_grad", ref.relu_grad), ("sub", np.subtract)):
+        for a, b in ((x, y), (y, x), (x, x)):
+            got = getattr(kernel, name)(a, b)
+            assert got is None or (same(got, want(a, b)) and is_channels_last(got))
+
+
+def test_pixel_by_pixel_with_threads_and_not_with_numpy():
+    whole = np.arange(64.0 * 48 * 20 * 20, dtype=np.float32).reshape(64, 20, 20, 48)
+    whole = whole.transpose(0, 3, 1, 2)
+    x, y = whole[:, 5:35], np.ones((64, 20, 20, 30), np.float32).transpose(0, 3, 1, 2)
+    got = kernel.sub(x, y)
+    assert got is not None and same(got, x - y)
+    assert kernel.sub(x, y.copy()) is None  # C order: pixels lie elsewhere
+    assert kernel.sub(x[:, :, ::2], y[:, :, ::2]) is None
 
 
 @DTYPES

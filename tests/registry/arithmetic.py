@@ -43,6 +43,7 @@ CASES = [
     *expand("sin", *SIX),
     *expand("cos", *SIX),
     *expand("tanh", *SIX),
+    *expand("tanh_grad", (f(2, 3), f(2, 3)), (f(5), f(5))),
     *expand("sigmoid", *SIX),
     *expand("relu", *SIX, f(3, 17), kind=PIECEWISE),
     *expand("relu_grad", (f(2, 3), f(2, 3)), (f(5), f(5)), kind=PIECEWISE, zero=("z",), nan="felt"),
@@ -73,8 +74,8 @@ CASES = [
     *expand("masked_scale", (f(2, 3), MASK, {"p": 0.5}), kind=LINEAR, nan="felt"),
 ]  # fmt: skip
 
-PAIRS = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "relu_grad", "mse_loss",
-         "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits")  # fmt: skip
+PAIRS = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "relu_grad", "tanh_grad",
+         "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits")  # fmt: skip
 SINGLE = ("neg", "exp", "log", "sqrt", "abs", "sign", "sin", "cos", "tanh", "sigmoid", "relu",
           "leaky_relu", "elu", "softplus", "erf", "gelu")  # fmt: skip
 
