@@ -4,7 +4,8 @@ Design: shapes are drawn from a seed: at least 16 channels in (per group) and ou
 a pass, square filters of 1 to 7, stride 1 or 2, groups now and then.  Every pass of each is timed
 beside the peak (the best of a few runs, as in ``kernels_conv.py``) and, with ``--torch PYTHON``,
 beside PyTorch in a child process, in both memory formats, its best counting.  GFLOP/s are
-direct-equivalent.  Printed: the share of shapes by percent of the peak, and the slowest of all.
+direct-equivalent.  Printed: the slowest of all,
+those furthest behind PyTorch, and the share of shapes by percent of the peak and by ratio.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def main(argv: list[str]) -> None:
     percents: list[float] = []
     ratios: list[float] = []
     rows: list[tuple[float, str]] = []
+    behind: list[tuple[float, str]] = []
     for _ in range(2 if args.quick else args.shapes):
         layer = draw(rng)
         flop, runs = passes(layer, "float32", rng)
@@ -109,9 +111,11 @@ def main(argv: list[str]) -> None:
             if other:
                 ratios.append(other / best)
                 line += f"  torch / minigrad {other / best:5.2f}"
+                behind.append((other / best, line))
             rows.append((percent, line))
-    rows.sort()
-    print("\n".join(line for _, line in rows[:30]))
+    print("\n".join(line for _, line in sorted(rows)[:30]))
+    if torch:
+        print("\nthe furthest behind PyTorch\n" + "\n".join(x for _, x in sorted(behind)[:30]))
     print(f"\n{len(percents)} passes: " + shares(percents, [35, 50, 80, 100], " %"))
     if ratios:
         print("torch / minigrad: " + shares(ratios, [0.8, 1.0, 1.5, 2.0], ""))

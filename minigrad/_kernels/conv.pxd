@@ -54,6 +54,12 @@ cdef extern from "conv.h" nogil:
         void *partial
         void *grad_w
 
+    ctypedef struct conv_rows_plan:
+        void *image
+        void *rows
+        Py_ssize_t height, width, channels, p, q, r, s
+        Py_ssize_t stride_h, stride_w, dilation_h, dilation_w, top, left
+
     ctypedef struct conv_forward_kernels:
         Py_ssize_t (*scratch)(const conv_forward_plan *p) noexcept nogil
         task_kernel *pack
@@ -70,3 +76,8 @@ cdef extern from "conv.h" nogil:
         task_kernel *task
         task_kernel *grad_w
         task_kernel *merge
+
+    ctypedef struct conv_rows_kernels:
+        Py_ssize_t channels
+        task_kernel *rows
+        task_kernel *images

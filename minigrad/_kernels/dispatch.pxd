@@ -2,7 +2,7 @@
 from libc.stdint cimport intptr_t
 
 from minigrad._kernels.conv cimport (
-    conv_depthwise_kernels, conv_forward_kernels, conv_grad_w_kernels)
+    conv_depthwise_kernels, conv_forward_kernels, conv_grad_w_kernels, conv_rows_kernels)
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.winograd cimport winograd_kernels
 
@@ -75,6 +75,7 @@ cdef extern from "table.h" nogil:
         const conv_forward_kernels *conv_forward
         const conv_grad_w_kernels *conv_grad_w
         const conv_depthwise_kernels *conv_depthwise
+        const conv_rows_kernels *conv_rows
         const loss_kernels *loss
         const lrn_kernels *lrn
         const norm_kernels *norm

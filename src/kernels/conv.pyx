@@ -6,7 +6,8 @@ offsets (`src/simd/conv.h`), or Winograd's algorithm where that is faster (`conv
 where, `winograd.pyx` runs it). This module checks the arguments, asks `conv_plan` for blocks, packs
 and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
 every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution
-has kernels of its own (`conv_depthwise.pyx`).
+has kernels of its own (`conv_depthwise.pyx`), and where pixels are few, the im2row matrix is made
+after all (`conv_rows.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition. Results are the same bits for any number of threads.
@@ -28,8 +29,9 @@ from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depth
 from minigrad._kernels.conv_geometry cimport flop_of, geometry, read_geometry
 from minigrad._kernels.conv_plan cimport (
     carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
+from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
 from minigrad._kernels.dispatch cimport table_for
-from minigrad._kernels.gemm cimport gemm_kernels, gemm_plan, multiply
+from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
 from minigrad._kernels.tasks cimport MERGED, padded, parts, run_tasks
@@ -163,26 +165,6 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
     return 0
 
 
-cdef bint few_pixels(const geometry *g) noexcept:
-    """1x1 filters that meet no padding, and so many that adding up parts of them would cost more
-    than the sums."""
-    return (g.R == 1 and g.S == 1 and not g.top and not g.left
-            and g.P == (g.H - 1) // g.stride_h + 1 and g.Q == (g.W - 1) // g.stride_w + 1
-            and 256.0 * g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
-
-
-cdef int grad_w_pointwise(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
-    """gW (K, C) = gY^T X, a product for every group; x has the pixels of gy only."""
-    cdef gemm_plan p
-    p.batch, p.m, p.n, p.k = g.groups, g.group_k, g.group_c, g.N * g.P * g.Q
-    p.a_batch, p.a_row, p.a_col = g.group_k, 1, g.K
-    p.b_batch, p.b_row, p.b_col = g.group_c, g.C, 1
-    p.c_batch, p.c_row, p.c_col = g.group_k * g.group_c, g.group_c, 1
-    p.a, p.b, p.c = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(x), cnp.PyArray_DATA(gw)
-    p.bias, p.relu, p.bias_by_rows = NULL, False, False
-    return multiply(&p, cnp.PyArray_TYPE(x))
-
-
 # --- from Python -------------------------------------------------------------------------------
 
 def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None):
@@ -222,6 +204,8 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
         winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight),
                          NULL if bias is None else cnp.PyArray_DATA(bias), relu,
                          cnp.PyArray_DATA(y))
+    elif takes_rows(&g, FORWARD, typenum):
+        rows_forward(&g, channels_last(image), c_order(weight), bias, relu, y)
     else:
         forward(&g, channels_last(image), c_order(weight), bias, relu, y)
     return y
@@ -257,6 +241,8 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), NULL, False,
                          cnp.PyArray_DATA(gx))
+    elif takes_rows(&g, GRAD_X, typenum):
+        rows_grad_x(&g, channels_last(grad), c_order(weight), gx)
     else:
         grad_x(&g, channels_last(grad), c_order(weight), gx)
     return gx
@@ -303,9 +289,8 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     elif winograd:
         grad, image = channels_last(grad), channels_last(image)
         winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
-    elif few_pixels(&g):
-        image = channels_last(image[:, :, ::g.stride_h, ::g.stride_w])
-        grad_w_pointwise(&g, channels_last(grad), image, gw)
+    elif takes_rows(&g, GRAD_W, typenum):
+        rows_grad_w(&g, channels_last(grad), channels_last(image), gw)
     else:
         grad_w(&g, channels_last(grad), channels_last(image), gw)
     return gw

@@ -102,6 +102,14 @@ typedef struct {
     void *grad_w;                    /* (channels, taps) */
 } conv_depthwise_plan;
 
+/* The im2row matrix in memory: row (n, i, q) = the inputs of an output, in the order (C, R, S). */
+typedef struct {
+    void *image;                     /* (N, height, width, channels): x, or gx */
+    void *rows;                      /* (N p q, channels r s) */
+    intptr_t height, width, channels, p, q, r, s;
+    intptr_t stride_h, stride_w, dilation_h, dilation_w, top, left;
+} conv_rows_plan;
+
 /* What a pass needs: bytes of scratch for one thread, and its grids, run one after the other.
  * Forward packs the weights, then computes; grad_w computes, then merges. */
 typedef struct {
@@ -121,5 +129,10 @@ typedef struct {
     task_kernel *task;               /* chunks x bands */
     task_kernel *grad_w, *merge;     /* chunks x parts; chunks */
 } conv_depthwise_kernels;
+
+typedef struct {
+    intptr_t channels;               /* of an image in a task of `images` */
+    task_kernel *rows, *images;      /* x to rows: pixels; rows to gx: images x runs of channels */
+} conv_rows_kernels;
 
 #endif

@@ -16,6 +16,22 @@ INLINE intptr_t depth_of(const conv_forward_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
 }
 
+enum { FILTER = 128 };               /* taps of a filter that are packed by vectors in any order */
+
+/* One input channel of a panel, the taps in the order of w_tap: out[t * step + lane]. */
+INLINE void pack_filter(const conv_forward_plan *p, const real *w, intptr_t taps, intptr_t size,
+                        intptr_t lanes, real *out, intptr_t step) {
+    if (size > FILTER) {
+        for (intptr_t t = 0; t < taps; t++)
+            for (intptr_t k = 0; k < lanes; k++) out[t * step + k] = w[k * p->w_out + p->w_tap[t]];
+        return;
+    }
+    real filter[FILTER * NR];            /* size rows, taps in the order of memory */
+    pack_lanes(w, p->w_out, lanes, size, filter, NR);
+    for (intptr_t t = 0; t < taps; t++)
+        memcpy(out + t * step, filter + p->w_tap[t] * NR, (size_t)lanes * sizeof(real));
+}
+
 /* One panel of weights: out[tap, channel][lane], zeros past the last output and channel. */
 static void pack_task(const void *plan, intptr_t task, void *scratch) {
     const conv_forward_plan *p = plan;
@@ -30,8 +46,11 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     (void)scratch;
     if (lanes < NR || channels < p->in.chunk)
         memset(out, 0, (size_t)(depth_of(p) * NR) * sizeof(real));
-    intptr_t whole = 1;                  /* all taps of a filter, in order? */
-    for (intptr_t t = 0; t < taps; t++) whole &= p->w_tap[t] == t;
+    intptr_t whole = 1, size = 0;        /* all taps of a filter, in order?  up to the last one */
+    for (intptr_t t = 0; t < taps; t++) {
+        whole &= p->w_tap[t] == t;
+        if (p->w_tap[t] >= size) size = p->w_tap[t] + 1;
+    }
     if (taps == 1 && p->w_in == 1 && whole) {
         pack_lanes(w, p->w_out, lanes, channels, out, NR);
         return;
@@ -42,9 +61,7 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
         else if (whole)
             pack_lanes(w, p->w_out, lanes, taps, out, p->in.chunk * NR);
         else
-            for (intptr_t t = 0; t < taps; t++)
-                for (intptr_t k = 0; k < lanes; k++)
-                    out[t * p->in.chunk * NR + k] = w[k * p->w_out + p->w_tap[t]];
+            pack_filter(p, w, taps, size, lanes, out, p->in.chunk * NR);
     }
 }
 

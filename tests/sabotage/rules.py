@@ -20,7 +20,8 @@ RULES = [
         ("root-factor", "return gz / (2.0 * out)", "return gz / out"),
     ]),
     *rule("activations", "test_elementwise", [
-        ("tanh-square-missing", "return gz * (1.0 - out * out)", "return gz * (1.0 - out)"),
+        ("tanh-square-missing", "return gz * (1.0 - z * z)", "return gz * (1.0 - z)"),
+        ("tanh-grad-without-the-two", "return gx * (gz * z) * -2.0", "return gx * (gz * z) * -1.0"),
         ("leaky-slope-above", "return where(x > 0, gz, gz * negative_slope)", "return gz"),
     ]),
     *rule("select", "test_elementwise", [

@@ -4,6 +4,7 @@ from tests.sabotage.fault import faults_in
 
 QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
 CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
+ROWS = "tests/kernels/test_conv_rows.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
@@ -128,5 +129,22 @@ FAULTS = [
         ("pixels-between-strides-not-cleared",
          "if phases > taps:\n        return False", "if phases > taps:\n        return True"),
         ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
+    ]),
+    *faults_in("src/simd/conv_rows.c", ROWS, [
+        ("row-reads-over-the-lower-edge",
+         "if (h < 0 || h >= p->height ||", "if (h < 0 || h > p->height ||"),
+        ("rows-with-taps-turned",
+         "t / p->s * p->dilation_h - p->top,\n                                     q",
+         "t % p->s * p->dilation_h - p->top,\n                                     q"),
+        ("images-not-cleared", "(size_t)count * sizeof(real));", "(size_t)count);"),
+        ("channels-of-an-image-twice",
+         "index % chunks * CHANNELS;", "index % chunks * (CHANNELS - 1);"),
+    ]),
+    *faults_in("src/kernels/conv_rows.pyx", ROWS, [
+        ("rows-bias-of-the-first-group",
+         "cnp.PyArray_DATA(bias) + group * g.group_k * item", "cnp.PyArray_DATA(bias)"),
+        ("rows-of-the-first-group", "p.a = rows + group * depth * item", "p.a = rows"),
+        ("rows-pixels-between-strides", "x[:, :, ::g.stride_h, ::g.stride_w]",
+         "x[:, :, :g.P, :g.Q]"),
     ]),
 ]  # fmt: skip
