@@ -18,6 +18,7 @@
 #define MR 6         /* rows of a tile that is two vectors wide */
 #define NV 2
 #define NR (NV * VL)
+#define LINE (64 / (int)sizeof(real)) /* columns of A that one prefetch brings */
 #define TALL 8       /* rows of a tile that is one vector wide: enough chains for two FMA units */
 
 /* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */
@@ -26,6 +27,7 @@ typedef struct {
     real *c;
     const intptr_t *row_at, *col_at, *c_at;
     intptr_t depth;
+    intptr_t next;                     /* elements of A to the rows of the next tile; 0: unknown */
     int flags, lanes;                  /* lanes: those of the last vector that are columns of C */
 } tile_args;
 
@@ -57,12 +59,18 @@ INLINE void tile(const int mr, const int nv, const int part, const tile_args *t)
     }
     UNROLL(8) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
-    for (const real *b = t->b; col < end; col++, b += NR) {
-        vreal bs[NV];
-        UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
-        UNROLL(8) for (int i = 0; i < mr; i++) {
-            const vreal s = vset(a[i][*col]);
-            UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
+    const real *b = t->b;
+    while (col < end) {
+        const intptr_t *stop = end - col > LINE ? col + LINE : end;
+        if (t->next)
+            UNROLL(8) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
+        for (; col < stop; col++, b += NR) {
+            vreal bs[NV];
+            UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
+            UNROLL(8) for (int i = 0; i < mr; i++) {
+                const vreal s = vset(a[i][*col]);
+                UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
+            }
         }
     }
     if (t->flags & BLOCK_RELU)
@@ -126,10 +134,12 @@ static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
         for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
+            t.next = m >= 2 * MR ? t.row_at[MR] - t.row_at[0] : 0;
             tile(MR, NV, 0, &t);
         }
     for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
         const int mr = (int)(m < rows ? m : rows);
+        t.next = m >= 2 * rows ? t.row_at[rows] - t.row_at[0] : 0;
         if (loose)
             loose_tile(mr, cols, c_step, t);
         else

@@ -93,8 +93,8 @@ def test_few_pixels(
 @pytest.mark.parametrize("groups", (1, 2))
 def test_large_filters_without_padding_on_small_maps(side, groups):
     rng = np.random.default_rng(side)
-    x = whole(rng, 2, 24 * groups, side, side)
-    w = whole(rng, 96 * groups, 24, 7, 7)
+    x = whole(rng, 2, 64 * groups, side, side)
+    w = whole(rng, 96 * groups, 64, 7, 7)
     kw = dict(stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), groups=groups)
     check(x, w, kw, rng, np.float32)
 
