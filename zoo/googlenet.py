@@ -37,6 +37,7 @@ import numpy as np
 import minigrad as mg
 import minigrad.functional as F
 from minigrad import Tensor, nn
+from minigrad.errors import ArgError
 
 from .parts import check_choice, check_least, weighted
 
@@ -74,8 +75,9 @@ class BasicConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """relu(bn(x * w)) or relu(x * w + b)."""
-        x = self.conv(x)
-        return F.relu(x) if self.bn is None else self.bn(x, relu=True)
+        if self.bn is None:
+            return self.conv(x, relu=True)
+        return nn.conv_norm(self.conv, self.bn, x, relu=True)
 
 
 class Inception(nn.Module):
@@ -168,6 +170,8 @@ class GoogLeNet(nn.Module):
         super().__init__()
         for option, value in (("aux", aux), ("transform_input", transform_input)):
             check_choice("googlenet", option, value, (True, False))
+        if transform_input and in_channels != len(MEAN):
+            raise ArgError(f"googlenet: transform_input is for RGB, not {in_channels} channels")
         bn = batch_norm or torchvision
         conv = partial(BasicConv, batch_norm=bn)
         module = partial(Inception, batch_norm=bn, kernel5=3 if torchvision else 5)

@@ -52,9 +52,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sums and ReLUs ride in batch norm."""
-        y = self.bn1(self.conv1(x), relu=True)
+        y = nn.conv_norm(self.conv1, self.bn1, x, relu=True)
         residual = None if self.downsample is None else self.downsample(x)
-        return self.bn2(self.conv2(y), residual=residual, relu=True)
+        return nn.conv_norm(self.conv2, self.bn2, y, residual, relu=True)
 
 
 class Bottleneck(nn.Module):
@@ -81,10 +81,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The sums and ReLUs ride in batch norm."""
-        y = self.bn1(self.conv1(x), relu=True)
-        y = self.bn2(self.conv2(y), relu=True)
+        y = nn.conv_norm(self.conv1, self.bn1, x, relu=True)
+        y = nn.conv_norm(self.conv2, self.bn2, y, relu=True)
         residual = None if self.downsample is None else self.downsample(x)
-        return self.bn3(self.conv3(y), residual=residual, relu=True)
+        return nn.conv_norm(self.conv3, self.bn3, y, residual, relu=True)
 
 
 def around(option: Shortcut | None, channels: int, maps: int, stride: int) -> nn.Module | None:
@@ -165,6 +165,6 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch (N, C, H, W)."""
-        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
+        x = self.maxpool(nn.conv_norm(self.conv1, self.bn1, x, relu=True))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(F.flatten(self.avgpool(x), 1))

@@ -77,9 +77,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """relu(bn(conv(relu(bn(conv(x))))) + shortcut(x)); the sums and ReLUs ride in bn."""
-        y = self.bn1(self.conv1(x), relu=True)
+        y = nn.conv_norm(self.conv1, self.bn1, x, relu=True)
         residual = None if self.shortcut is None else self.shortcut(x)
-        return self.bn2(self.conv2(y), residual=residual, relu=True)
+        return nn.conv_norm(self.conv2, self.bn2, y, residual, relu=True)
 
 
 class ResNetCifar(nn.Module):
@@ -122,6 +122,6 @@ class ResNetCifar(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch (N, C, H, W)."""
-        x = self.bn1(self.conv1(x), relu=True)
+        x = nn.conv_norm(self.conv1, self.bn1, x, relu=True)
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(F.flatten(self.avgpool(x), 1))

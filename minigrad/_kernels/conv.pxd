@@ -32,6 +32,8 @@ cdef extern from "conv.h" nogil:
         void *packed
         Py_ssize_t panels
         const void *bias
+        const void *scale
+        const void *residual
         int relu
 
     ctypedef struct conv_grad_w_plan:

@@ -18,6 +18,8 @@ def conv2d(
     groups: int,
     relu: bool = False,
     algorithm: str | None = None,
+    scale: Array | None = None,
+    residual: Array | None = None,
 ) -> Array: ...
 def conv2d_grad_x(
     gy: Array,

@@ -6,6 +6,14 @@ cdef struct geometry:
     Py_ssize_t stride_h, stride_w, top, left, dilation_h, dilation_w
     Py_ssize_t groups, group_c, group_k
 
+# What is done to the sums of a convolution before they are stored: y scale + bias + residual, then
+# max(0, .). bias and scale have a value for each output channel, residual is laid out as y.
+cdef struct epilogue:
+    const void *bias                 # NULL: 0
+    const void *scale                # NULL: 1
+    const void *residual             # NULL: none; only where scale is
+    bint relu
+
 # x: N, C, H, W; w: K, C/groups, R, S. Raises ShapeError, ArgError, TypeError.
 cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
                        object padding, object dilation, object groups) except -1

@@ -1,5 +1,5 @@
 # Winograd convolution: plans and kernels (src/simd/winograd.h explains every field), passes.
-from minigrad._kernels.conv_geometry cimport geometry
+from minigrad._kernels.conv_geometry cimport epilogue, geometry
 from minigrad._kernels.tasks cimport task_kernel
 
 cdef extern from "winograd.h" nogil:
@@ -25,6 +25,8 @@ cdef extern from "winograd.h" nogil:
         const Py_ssize_t *m_at
         const Py_ssize_t *col_at
         const void *bias
+        const void *scale
+        const void *residual
         int relu
         void *v
         Py_ssize_t first_tile, last_tile
@@ -50,7 +52,8 @@ cdef extern from "winograd.h" nogil:
         task_kernel *grad_w
         task_kernel *merge
 
-# y = conv(x, w) + bias (relu), or, adjoint, gx from src = gy. float32, channels-last, stride 1.
+# y = conv(x, w) and what an epilogue does to it, or, adjoint, gx from src = gy (and no epilogue).
+# float32, channels-last, stride 1.
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const void *bias, bint relu, void *out) except -1
+                          const epilogue *end, void *out) except -1
 cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void *gw) except -1

@@ -20,6 +20,7 @@ from minigrad.nn.activation import (
     Tanh,
 )
 from minigrad.nn.containers import ModuleList, Sequential
+from minigrad.nn.fused import conv_norm
 from minigrad.nn.layers import (
     Conv2d,
     ConvTranspose2d,
@@ -80,6 +81,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "conv_norm",
     "init",
     "meta",
     "utils",

@@ -6,12 +6,16 @@ Design: children are attributes named "0", "1", ..., so `state_dict` keys are Py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, overload
 
 from minigrad.errors import ArgError
 from minigrad.nn.activation import ReLU
+from minigrad.nn.fused import conv_norm
+from minigrad.nn.layers import Conv2d
 from minigrad.nn.module import Module
+from minigrad.nn.norm import BatchNorm2d
 
 
 class ModuleList(Module):
@@ -95,10 +99,14 @@ class Sequential(ModuleList):
         return Sequential(*modules)
 
     def forward(self, x: Any) -> Any:
-        """Apply the modules in order; a ReLU is part of the layer before it where that can be."""
-        last: Module | None = None  # a layer that waits to see what follows
+        """Apply the modules in order; a ReLU is part of the layer before it where that can be, and
+        in evaluation so is batch normalization (`fused.py`)."""
+        last: Callable[..., Any] | None = None  # a layer that waits to see what follows
         for module in self.children():
             if last is not None:
+                if isinstance(last, Conv2d) and isinstance(module, BatchNorm2d):
+                    last = partial(conv_norm, last, module)
+                    continue
                 with_relu = type(module) is ReLU and not module._hooks
                 x, last = last(x, relu=True) if with_relu else last(x), None
                 if with_relu:

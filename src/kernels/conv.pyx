@@ -16,7 +16,7 @@ Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`; `src/simd/win
 """
 import numpy as np
 
-from minigrad.errors import ShapeError
+from minigrad.errors import ArgError, ShapeError
 
 cimport numpy as cnp
 from cython.parallel cimport prange
@@ -26,7 +26,7 @@ from minigrad._kernels.conv cimport (
     conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
 from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, takes_winograd
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
-from minigrad._kernels.conv_geometry cimport flop_of, geometry, read_geometry
+from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry, read_geometry
 from minigrad._kernels.conv_plan cimport (
     carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
 from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
@@ -96,7 +96,7 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) exc
     return 0
 
 
-cdef int forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bint relu,
+cdef int forward(const geometry *g, ndarray x, ndarray w, const epilogue *end,
                  ndarray y) except -1:
     cdef conv_forward_plan p
     cdef void *memory = scratch(table_bytes(g))
@@ -113,8 +113,7 @@ cdef int forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bint rel
         p.w_in = g.R * g.S
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
-        p.bias = NULL if bias is None else cnp.PyArray_DATA(bias)
-        p.relu = relu
+        p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
         run_forward(&p, t, cnp.PyArray_TYPE(x), flop_of(g))
     finally:
         scratch_free(memory)
@@ -136,7 +135,7 @@ cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
         p.w_out = g.R * g.S
         p.w_in = g.group_c * p.w_out
         p.w_group = g.group_k * p.w_in
-        p.bias, p.relu = NULL, False
+        p.bias, p.scale, p.residual, p.relu = NULL, NULL, NULL, False
         for r in range(g.R):
             for s in range(g.S):
                 if plan_phase(g, t, r, s, &p):
@@ -167,47 +166,78 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
 
 # --- from Python -------------------------------------------------------------------------------
 
-def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None):
+cdef epilogue NOTHING = [NULL, NULL, NULL, False]
+
+
+cdef ndarray channel_values(str name, object values, Py_ssize_t channels, int typenum):
+    """One value for each output channel, or None."""
+    cdef ndarray array
+    if values is None:
+        return None
+    array = c_order(floats("conv2d", name, values, 1, typenum))
+    if cnp.PyArray_DIM(array, 0) != channels:
+        raise ShapeError(
+            f"conv2d: {name} has shape {(<object>array).shape}, expected ({channels},)")
+    return array
+
+
+cdef inline const void *data_of(ndarray a) noexcept:
+    return NULL if a is None else cnp.PyArray_DATA(a)
+
+
+def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None,
+           scale=None, residual=None):
     """y[n,k,p,q] = b[k] + sum_crs xp[n, c, p sh + r dh, q sw + s dw] w[k,c,r,s], then relu.
 
-    Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b: (K,) or None; y: (N, K, P, Q),
-            channels-last; P = (H + top + bottom - dh (R-1) - 1) // sh + 1
+    With scale the sums are multiplied by scale[k] before b is added, and residual is added then:
+    convolution, batch normalization by known statistics and addition in one pass over memory.
+
+    Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b, scale: (K,) or None; residual: as y, or None
+            (without scale, None); y: (N, K, P, Q), channels-last;
+            P = (H + top + bottom - dh (R-1) - 1) // sh + 1
     algorithm  None (MINIGRAD_CONV, or what is estimated to be faster), "auto", "direct", "winograd"
     Raises  ShapeError, DTypeError, ArgError, MemoryError
     Source  Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
             architectures", SC 2018 (blocking); the offset tables are ours
     """
     cdef geometry g
-    cdef bint winograd
+    cdef epilogue end
     cdef Py_ssize_t dims[4]
-    cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias = None
+    cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias, factors, added = None
     cdef int typenum = cnp.PyArray_TYPE(image)
     cdef ndarray weight = floats("conv2d", "w", w, 4, typenum)
     read_geometry("conv2d", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image),
                   <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride, padding, dilation, groups)
-    if b is not None:
-        bias = c_order(floats("conv2d", "b", b, 1, typenum))
-        if cnp.PyArray_DIM(bias, 0) != g.K:
-            raise ShapeError(f"conv2d: b has shape {(<object>bias).shape}, expected ({g.K},)")
+    bias = channel_values("b", b, g.K, typenum)
+    factors = channel_values("scale", scale, g.K, typenum)
+    if residual is not None:
+        added = channels_last(floats("conv2d", "residual", residual, 4, typenum))
+        check_shape("conv2d", "residual", added, g.N, g.K, g.P, g.Q)
+        if factors is None:
+            raise ArgError("conv2d: residual is only added after a scale; give scale as well")
+    end.bias, end.scale, end.residual, end.relu = (
+        data_of(bias), data_of(factors), data_of(added), relu)
     dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
     y = empty(4, dims, typenum, True)
     winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
     if not g.N or not g.K:
         return y
+    if factors is not None and (not g.C or g.group_c == 1 and g.groups > 1):
+        raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
+                       "channels; scale the result")
     if not g.C:
         (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
         return (<object>y).clip(0, None) if relu else y
+    image, weight = channels_last(image), c_order(weight)
     if g.group_c == 1 and g.groups > 1:
-        depthwise(&g, channels_last(image), c_order(weight), bias, relu, y)
+        depthwise(&g, image, weight, bias, relu, y)
     elif winograd:
-        image, weight = channels_last(image), c_order(weight)
-        winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight),
-                         NULL if bias is None else cnp.PyArray_DATA(bias), relu,
+        winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), &end,
                          cnp.PyArray_DATA(y))
-    elif takes_rows(&g, FORWARD, typenum):
-        rows_forward(&g, channels_last(image), c_order(weight), bias, relu, y)
+    elif factors is None and takes_rows(&g, FORWARD, typenum):
+        rows_forward(&g, image, weight, bias, relu, y)
     else:
-        forward(&g, channels_last(image), c_order(weight), bias, relu, y)
+        forward(&g, image, weight, &end, y)
     return y
 
 
@@ -239,7 +269,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
         depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
     elif winograd:
         grad, weight = channels_last(grad), c_order(weight)
-        winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), NULL, False,
+        winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), &NOTHING,
                          cnp.PyArray_DATA(gx))
     elif takes_rows(&g, GRAD_X, typenum):
         rows_grad_x(&g, channels_last(grad), c_order(weight), gx)

@@ -183,8 +183,13 @@ cdef int run_deep(winograd_plan *p) except -1:
     return 0
 
 
+cdef inline const void *from_channel(const void *values, Py_ssize_t channel) noexcept nogil:
+    """NULL stays NULL."""
+    return NULL if values == NULL else <const float *>values + channel
+
+
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const void *bias, bint relu, void *out) except -1:
+                          const epilogue *end, void *out) except -1:
     cdef winograd_plan p
     cdef Py_ssize_t taps = g.R * g.S, group, outputs, inputs, size
     cdef bint deep
@@ -192,18 +197,21 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
     outputs, inputs, p.w_out, p.w_in = g.group_k, g.group_c, g.group_c * taps, taps
     if adjoint:
         outputs, inputs, p.w_out, p.w_in = inputs, outputs, p.w_in, p.w_out
-    p.outputs, p.relu, p.turned, p.group_outputs = outputs * g.groups, relu, adjoint, outputs
+    p.outputs, p.relu, p.turned, p.group_outputs = outputs * g.groups, end.relu, adjoint, outputs
     p.w_group = g.group_k * g.group_c * taps
     size = 4 * POINTS * outputs * inputs
     deep = is_deep(p.tiles.tiles, inputs, outputs)
     if not deep and g.groups * size <= MOST:
-        p.tiles.src, p.weights, p.bias, p.out, p.groups = src, weights, bias, out, g.groups
+        p.tiles.src, p.weights, p.out, p.groups = src, weights, out, g.groups
+        p.bias, p.scale, p.residual = end.bias, end.scale, end.residual
         return run_forward(&p)
     p.groups = 1
     for group in range(g.groups):
         p.tiles.src = <const float *>src + group * inputs
         p.weights = <const float *>weights + group * p.w_group
-        p.bias = NULL if bias == NULL else <const float *>bias + group * outputs
+        p.bias = from_channel(end.bias, group * outputs)
+        p.scale = from_channel(end.scale, group * outputs)
+        p.residual = from_channel(end.residual, group * outputs)
         p.out = <float *>out + group * outputs
         if deep:
             run_deep(&p)

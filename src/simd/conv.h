@@ -71,6 +71,7 @@ typedef struct {
     void *packed;                    /* [group][chunk][panel][tap, channel][NR] */
     intptr_t panels;                 /* panels of NR outputs in a group */
     const void *bias;                /* groups * group_outputs values, or NULL */
+    const void *scale, *residual;    /* Y = (A W) scale + bias + residual; as bias, as out.data */
     int relu;
 } conv_forward_plan;
 

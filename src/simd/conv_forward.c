@@ -92,20 +92,26 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .col_at = p->in.tap_at,
                        .c_at = out_at,
                        .c = output_offsets(&p->out, &r, out_at) + first_out,
-                       .bias = p->bias ? (const real *)p->bias + first_out : NULL,
                        .m = operand_offsets(&p->in, &r, pixel_at),
                        .n = least(p->out_block, p->group_outputs - k0),
                        .depth = depth,
                        .panel_step = depth * NR,
                        .c_step = 1};
+    const real *bias = p->bias ? (const real *)p->bias + first_out : NULL;
     for (intptr_t chunk = 0; chunk < p->in.chunks; chunk++) {
         const intptr_t c0 = chunk * p->in.chunk;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
                               least(p->in.chunk, p->in.group_channels - c0), 0, scratch);
         args.b = (const real *)p->packed +
                  ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
+        const int last = chunk == p->in.chunks - 1;
+        args.bias = last || !p->scale ? bias : NULL;
+        args.scale = last && p->scale ? (const real *)p->scale + first_out : NULL;
+        args.residual = p->residual ? (const real *)p->residual +
+                                          ((const real *)args.c - (const real *)p->out.data)
+                                    : NULL;
         args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |
-                     (p->relu && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);
+                     (p->relu && last ? BLOCK_RELU : 0);
         block(&args);
     }
     fp_leave(mode);

@@ -57,17 +57,16 @@ static inline int array_pixels(PyArrayObject *x, npy_intp *pitch) {
     const npy_intp *dims = PyArray_DIMS(x), *strides = PyArray_STRIDES(x);
     const npy_intp item = PyArray_ITEMSIZE(x);
     const int order[3] = {3, 2, 0};
-    npy_intp step = 0;
-    if (dims[1] != 1 && strides[1] != item) return 0;
+    npy_intp step = 0;                           /* elements to the next index of an axis */
+    if (!dims[1] || (dims[1] != 1 && strides[1] != item)) return 0;
     for (int i = 0; i < 3; i++) {
         const npy_intp size = dims[order[i]], stride = strides[order[i]];
         if (size == 1) continue;
-        if (size == 0) return 0;
         if (!step) step = *pitch = stride / item;
-        if (stride != step * item) return 0;
+        if (size == 0 || step < dims[1] || stride != step * item) return 0;
         step *= size;
     }
-    return step && dims[1] && *pitch >= dims[1];
+    return step != 0;
 }
 
 /* An uninitialized array in NumPy's own memory. `strides` NULL: C order (or F by `flags`). */

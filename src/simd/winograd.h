@@ -59,6 +59,7 @@ typedef struct {
     intptr_t panels, packed_slab;    /* panels of NR outputs in a group; from point to point */
     const intptr_t *v_at, *m_at, *col_at;   /* offsets for block.h: tiles in V, in M; channels */
     const void *bias;                /* one value for each output, or NULL */
+    const void *scale, *residual;    /* Y = conv(X, W) scale + bias + residual; as bias, as out */
     int relu;
     void *v;                         /* deep layers, V of all threads: [chunk][t][tile][depth] */
     intptr_t first_tile, last_tile;  /* that are in it */

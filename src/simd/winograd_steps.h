@@ -43,19 +43,23 @@ static void transform_weights(const winograd_plan *p, const real *w, intptr_t ch
             transform_weight(5, p, w, lanes, out, step);
 }
 
-/* Where one tile's outputs go, and how many of them there are. */
+/* Where one tile's outputs go, how many of them there are, and what is done to them. */
 typedef struct {
     real *out;
     intptr_t row, col;               /* elements from output to output */
     int rows, cols;                  /* inside the image */
+    const real *bias, *scale;        /* one value for each channel, or NULL */
+    const real *residual;            /* laid out as out, or NULL */
+    int relu;
 } tile_output;
 
 /* y of one tile: A^T m A for n output channels. */
 INLINE void transform_output(const int m, const real *product, intptr_t slab, intptr_t n,
-                             const real *bias, int relu_too, const tile_output *o) {
+                             const tile_output *o) {
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[4 * TILE], line[TILE], y[4];
-        const vreal start = bias ? vload_up_to(bias + k, n - k) : vset(0);
+        const vreal bias = o->bias ? vload_up_to(o->bias + k, n - k) : vset(0);
+        const vreal scale = o->scale ? vload_up_to(o->scale + k, n - k) : vset(1);
         for (int j = 0; j < TILE; j++) {
             UNROLL(6) for (int i = 0; i < TILE; i++)
                 line[i] = vload(product + (i * TILE + j) * slab + k);
@@ -65,13 +69,15 @@ INLINE void transform_output(const int m, const real *product, intptr_t slab, in
         for (int i = 0; i < o->rows; i++) {
             map_output(m, half + i * TILE, y);
             UNROLL(4) for (int j = 0; j < m; j++) {
-                vreal value = y[j] + start;
-                if (relu_too) value = relu(value);
-                real *to = o->out + i * o->row + j * o->col + k;
-                if (j < o->cols && n - k >= VL)
-                    vstore(to, value);
-                else if (j < o->cols)
-                    vstore_first(to, value, (int)(n - k));
+                if (j >= o->cols) break;
+                const intptr_t at = i * o->row + j * o->col + k;
+                vreal value = y[j] * scale + bias;
+                if (o->residual) value += vload_up_to(o->residual + at, n - k);
+                if (o->relu) value = relu(value);
+                if (n - k >= VL)
+                    vstore(o->out + at, value);
+                else
+                    vstore_first(o->out + at, value, (int)(n - k));
             }
         }
     }
@@ -81,19 +87,22 @@ static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t l
                               intptr_t n, const real *product) {
     const winograd_tiles *in = &p->in;
     const intptr_t K = p->outputs, m = TILE + 1 - in->taps;
-    const real *bias = p->bias ? (const real *)p->bias + k0 : NULL;
+    tile_output o = {.row = in->cols * K,
+                     .col = K,
+                     .bias = p->bias ? (const real *)p->bias + k0 : NULL,
+                     .scale = p->scale ? (const real *)p->scale + k0 : NULL,
+                     .relu = p->relu};
     for (intptr_t tile = first; tile < last; tile++, product += p->pitch) {
         const tile_place at = place_of(in, tile);
-        const tile_output o = {
-            .out = (real *)p->out + ((at.n * in->rows + at.i) * in->cols + at.j) * K + k0,
-            .row = in->cols * K,
-            .col = K,
-            .rows = (int)least(m, in->rows - at.i),
-            .cols = (int)least(m, in->cols - at.j)};
+        const intptr_t start = ((at.n * in->rows + at.i) * in->cols + at.j) * K + k0;
+        o.out = (real *)p->out + start;
+        o.residual = p->residual ? (const real *)p->residual + start : NULL;
+        o.rows = (int)least(m, in->rows - at.i);
+        o.cols = (int)least(m, in->cols - at.j);
         if (m == 4)
-            transform_output(4, product, p->slab, n, bias, p->relu, &o);
+            transform_output(4, product, p->slab, n, &o);
         else
-            transform_output(2, product, p->slab, n, bias, p->relu, &o);
+            transform_output(2, product, p->slab, n, &o);
     }
 }
 

@@ -204,6 +204,26 @@ def test_pixel_by_pixel_with_threads_and_not_with_numpy():
     assert got is not None and same(got, x - y)
     assert kernel.sub(x, y.copy()) is None  # C order: pixels lie elsewhere
     assert kernel.sub(x[:, :, ::2], y[:, :, ::2]) is None
+    for one in (y[:, :, :1, :1], y[:, :, :1], y[..., :1], y[:1]):  # read many times: stride 0
+        assert kernel.sub(x, np.broadcast_to(one, x.shape)) is None
+        assert kernel.sub(np.broadcast_to(one, x.shape), x) is None
+
+
+@given(
+    shape=st.tuples(*(st.integers(1, 4),) * 4),
+    ones=st.tuples(*(st.booleans(),) * 4),
+    order=st.permutations(range(4)),
+    seed=SEEDS,
+)
+def test_views_of_any_strides_mean_what_numpy_says(shape, ones, order, seed):
+    rng = np.random.default_rng(seed)
+    small = [1 if one else n for n, one in zip(shape, ones, strict=True)]
+    y = rng.standard_normal([small[a] for a in order]).astype(np.float32)
+    y = np.broadcast_to(y.transpose(np.argsort(order)), shape)
+    x = lay(rng.standard_normal(shape).astype(np.float32), "channels_last")
+    for a, b in ((x, y), (y, x), (y, y)):
+        got = kernel.sub(a, b)
+        assert got is None or same(got, a - b)
 
 
 @DTYPES

@@ -54,6 +54,9 @@ def test_other_arrays_are_left_to_numpy():
     x = images(rng, np.float32, 2, 3, 4, 5)
     for other in (
         x.astype(np.float64),
+        np.broadcast_to(x[:, :, :1, :1], x.shape),
+        np.broadcast_to(x[:, :, :1], x.shape),
+        np.broadcast_to(x[:1], x.shape),
         x[:, :, :, :4],
         x[:1],
         np.ascontiguousarray(x),
