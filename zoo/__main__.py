@@ -10,6 +10,10 @@ import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when OpenMP is loaded
 
-from .cli import main
+try:
+    from .cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # before a command has begun
+    code = 130
+sys.exit(code)

@@ -22,7 +22,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from minigrad.errors import ArgError, CheckpointError
 
-from .registry import entry
+from .registry import MOST, entry
 
 CROPS = ("pad", "random", "jitter", "area", "none")
 NORMALIZATIONS = ("channel", "pixel", "gcn-zca")
@@ -147,6 +147,10 @@ class TrainConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 self.refuse(name, f"use {', '.join(known)}")
+        for name in ("size", "resize", "scales", "view_scales"):
+            value = getattr(self, name)
+            if any((side or 0) > MOST for side in (value if type(value) is tuple else (value,))):
+                self.refuse(name, f"must be at most {MOST}")
         if not self.seed < 2**63:
             self.refuse("seed", "must lie in [0, 2**63)")
         self.check_crop()
@@ -204,9 +208,13 @@ class TrainConfig:
                 found.append(f"{name} {shown(ours)} -> {shown(theirs)}")
         return found
 
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        path.write_text(self.text())
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:

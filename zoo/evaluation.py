@@ -93,7 +93,10 @@ def load_run(run_folder: str | Path | None = None) -> Subject:
         config.model, num_classes=len(about.classes), in_channels=about.channels,
         **config.model_options(),
     )  # fmt: skip
-    net.load_state_dict(saved.tensors)
+    try:
+        net.load_state_dict(saved.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return Subject(
         net.eval(), entry(config.model, config.variant), about, config.model,
         f"{config.model} of {folder}", config.data, Preparation.load(folder, config, about), config,

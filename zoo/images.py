@@ -16,14 +16,22 @@ from minigrad.errors import ArgError, DataFormatError
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """(H, W) or (H, W, C) from a NumPy file. Raises DataFormatError."""
+    """(H, W) or (H, W, C) from a NumPy file: uint8, or floats in [0, 1]. Raises DataFormatError."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except ValueError as error:
+        with np.errstate(over="ignore"):  # a header may claim any shape
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OverflowError) as error:
         raise DataFormatError(f"{path}: not a NumPy array file ({error})") from None
-    if array.ndim not in (2, 3) or array.dtype.kind not in "uf":
-        raise DataFormatError(f"{path}: expected an image (H, W) or (H, W, C), got {array.shape}")
-    return array.astype(np.float32) / (255.0 if array.dtype == np.uint8 else 1.0)
+    if array.ndim not in (2, 3) or not (array.dtype == np.uint8 or array.dtype.kind == "f"):
+        raise DataFormatError(
+            f"{path}: expected an image (H, W) or (H, W, C) of uint8 or floats, got {array.dtype} "
+            f"{array.shape}"
+        )
+    if array.dtype == np.uint8:
+        return np.asarray(array, np.float32) / np.float32(255)
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # also where one is NaN
+        raise DataFormatError(f"{path}: floats must lie in [0, 1]; divide them by their white")
+    return np.array(array, np.float32)
 
 
 def read_picture(path: Path, channels: int, size: tuple[int, int] | None) -> NDArray[Any]:
@@ -40,7 +48,13 @@ def read_picture(path: Path, channels: int, size: tuple[int, int] | None) -> NDA
             if size is not None:
                 picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.asarray(picture, np.float32) / np.float32(255)
-    except (UnidentifiedImageError, SyntaxError, EOFError) as error:
+    except UnidentifiedImageError:
+        raise DataFormatError(f"{path}: not an image of a format that Pillow knows") from None
+    except (Image.DecompressionBombError, SyntaxError, EOFError, ValueError) as error:
+        raise DataFormatError(f"{path}: not a readable image ({error})") from None
+    except OSError as error:
+        if error.errno is not None:  # the system's, not Pillow's
+            raise
         raise DataFormatError(f"{path}: not a readable image ({error})") from None
 
 
@@ -63,9 +77,9 @@ def read_image(
         pixels = pixels[:, :, None]
     height, width, found = pixels.shape
     if (height, width) != tuple(size):
+        way_out = "crop or resize the array" if file.suffix == ".npy" else "pass --resize"
         raise DataFormatError(
-            f"{path}: the image is {width}x{height}, the net takes {size[1]}x{size[0]}; pass "
-            "--resize"
+            f"{path}: the image is {width}x{height}, the net takes {size[1]}x{size[0]}; {way_out}"
         )
     if found != channels:
         raise ArgError(f"{path}: the image has {found} channels, the net takes {channels}")

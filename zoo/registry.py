@@ -19,7 +19,7 @@ from minigrad.errors import ArgError
 
 from . import alexnet, googlenet, nin, vgg
 from .lenet import LeNet
-from .resnet import TABLE, ResNet
+from .resnet import TABLE, Bottleneck, ResNet
 from .resnet_cifar import ResNetCifar
 from .resnet_preact import PreActResNet
 
@@ -39,6 +39,8 @@ class Entry:
     torchvision: Entry | None = None  # the form that torchvision's weights fit
 
 
+MOST = 1 << 15  # pixels of a side; far more than memory holds
+MANY = 1 << 31  # classes, or channels of images
 SMALL, LARGE, FIT = (3, 32, 32), (3, 224, 224), (3, 227, 227)
 KRIZHEVSKY = "Krizhevsky et al. 2012, section 3.5"
 SIMONYAN = "Simonyan and Zisserman 2014, table 1"
@@ -107,9 +109,10 @@ def googlenet_entries() -> dict[str, Entry]:
 def resnet_entries() -> dict[str, Entry]:
     """ImageNet's residual nets, and the plain ones of 18 and 34 layers."""
     he = "He et al. 2015, table 1"
-    options = ("shortcut", "stride_on", "zero_init_residual")
     found = {}
-    for depth in TABLE:
+    for depth, (block, _) in TABLE.items():
+        where = ("stride_on",) if block is Bottleneck else ()  # a basic block has no choice
+        options = ("shortcut", *where, "zero_init_residual")
         theirs = partial(ResNet, depth, stride_on="3x3", torchvision=True)
         found[f"resnet{depth}"] = Entry(
             partial(ResNet, depth), LARGE, he, options,
@@ -152,8 +155,8 @@ def list_models(filter: str = "*") -> list[str]:
 
 def entry(name: str, variant: str | None = None) -> Entry:
     """The entry of a name. Raises ArgError that lists what there is and what may be meant."""
-    if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
+    if not isinstance(name, str) or name not in MODELS:
+        close = difflib.get_close_matches(str(name), MODELS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ArgError(f"unknown model {name!r}; {hint}available: {', '.join(MODELS)}")
     found = MODELS[name]
@@ -179,6 +182,8 @@ def image_of(name: str, variant: str | None = None, size: int | None = None) -> 
     if size < found.least:
         least = f"{found.least}x{found.least}"
         raise ArgError(f"{name}: takes images of at least {least} pixels, not {size}x{size}")
+    if size > MOST:
+        raise ArgError(f"{name}: an image of {size}x{size} pixels; the most is {MOST}x{MOST}")
     return channels, size, size
 
 
@@ -195,17 +200,18 @@ def get_model(
     "paper" (the default) or "torchvision". in_channels: channels of the images (the net's own by
     default). options: those of ``entry(name).options``, for example ``shortcut="A"|"B"|"C"`` of
     residual nets, ``aux=True|False`` of GoogLeNet, ``head="fc"|"cifar"|"gap"`` of VGG.
-    Raises ArgError for an unknown name, variant or option, or a class count that makes no sense.
+    Raises ArgError for an unknown name, variant or option, or a count that makes no sense.
 
     >>> sum(p.size for p in get_model("resnet20").parameters())
     269722
     """
     found = entry(name, variant)
-    settings = {"in_channels": found.image[0] if in_channels is None else in_channels}
-    if num_classes is not None:
-        if type(num_classes) is not int or num_classes < 1:
-            raise ArgError(f"{name}: num_classes must be a positive integer, got {num_classes!r}")
-        settings["num_classes"] = num_classes
+    settings = {"in_channels": found.image[0]}
+    for setting, count in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if count is not None:
+            if type(count) is not int or not 1 <= count < MANY:
+                raise ArgError(f"{name}: {setting} must be a positive integer, got {count!r}")
+            settings[setting] = count
     strange = [o for o in options if o not in found.options]
     if strange:
         known = ", ".join(found.options) or "none"

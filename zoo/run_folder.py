@@ -14,15 +14,17 @@ Design: the folder is made before training starts, so a path that cannot be writ
 from __future__ import annotations
 
 import json
-import os
 import platform
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import minigrad as mg
+from minigrad import io
 from minigrad.errors import ArgError, CheckpointError
 
 OWN_FILES = (
@@ -54,19 +56,29 @@ def choose_folder(out: str | None, model: str, data: str, *, force: bool) -> Pat
         path = base / f"{stem}-{number}"
     else:
         path = Path(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())) and not force:
+    if path.exists() and not path.is_dir():
+        raise ArgError(f"--out {path}: is not a folder; give another name")
+    if path.exists() and any(path.iterdir()) and not force:
         raise ArgError(f"--out {path}: exists and is not empty; use --force, or --resume {path}")
     return path
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder, empty of an earlier run's files. Raises OSError."""
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / ".writable"
-    probe.write_text("")  # fails now rather than after an epoch
-    probe.unlink()
-    for name in OWN_FILES:
-        (path / name).unlink(missing_ok=True)
+def make_folder(path: Path, files: Mapping[str, str]) -> None:
+    """Make the folder with these files, without those of an earlier run.
+
+    Raises OSError, now rather than after an epoch; a folder that was new is then gone again.
+    """
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            io.atomic_write(path / name, [text.encode()])
+        for name in OWN_FILES:
+            (path / name).unlink(missing_ok=True)
+    except OSError:
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def latest_folder() -> Path:
@@ -74,7 +86,7 @@ def latest_folder() -> Path:
     found = [p.parent for p in Path("runs").glob("*/best.safetensors")]
     if not found:
         raise FileNotFoundError(
-            "no trained run under runs/; train one with `python -m zoo train`, or pass --run FOLDER"
+            "no trained run under runs/; train one with `python -m zoo train`, or name its folder"
         )
     return max(found, key=lambda p: (p / "best.safetensors").stat().st_mtime)
 
@@ -92,9 +104,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     """Replace metrics.jsonl in one step."""
-    temporary = folder / "metrics.jsonl.tmp"
-    temporary.write_text("".join(json.dumps(m) + "\n" for m in metrics))
-    os.replace(temporary, folder / "metrics.jsonl")
+    lines = "".join(json.dumps(m) + "\n" for m in metrics)
+    io.atomic_write(folder / "metrics.jsonl", [lines.encode()])
 
 
 def sparkline(values: list[float]) -> str:

@@ -81,8 +81,12 @@ def conv2d(
     groups: int = 1,
     relu: bool = False,
     algorithm: str | None = None,
+    scale: Array | None = None,
+    residual: Array | None = None,
 ) -> Array:
-    """x (N,C,H,W), w (K,C/G,R,S), b (K,) -> y (N,K,P,Q), then relu if asked for."""
+    """x (N,C,H,W), w (K,C/G,R,S), b (K,) -> y (N,K,P,Q), then relu if asked for.
+
+    scale (K,) multiplies the sums before b is added; residual, as y, is added then."""
     (n, _, h, width), (k, _, *kernel) = x.shape, w.shape
     p = output_size(h, padding[0] + padding[1], kernel[0], stride[0], dilation[0])
     q = output_size(width, padding[2] + padding[3], kernel[1], stride[1], dilation[1])
@@ -92,8 +96,12 @@ def conv2d(
     for r, s, rows, cols in taps((kernel[0], kernel[1]), (p, q), stride, dilation):
         y += np.einsum("ngcpq,gkc->ngkpq", xp[..., rows, cols], wg[..., r, s])
     y = y.reshape(n, k, p, q)
+    if scale is not None:
+        y = y * scale.reshape(1, k, 1, 1)
     if b is not None:
         y = y + b.reshape(1, k, 1, 1)
+    if residual is not None:
+        y = y + residual
     return _relu(y) if relu else y
 
 

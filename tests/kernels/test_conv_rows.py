@@ -1,4 +1,4 @@
-"""Design: convolutions of few pixels, which are computed through an im2row matrix in memory.
+"""Design: convolutions of few pixels, computed through an im2row matrix in memory; epilogues.
 
 The oracle is the definition, tap by tap, in float64, on whole numbers: every sum is exact. Sizes
 are such that the weights are many and the outputs few, on both sides of the threshold.
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from minigrad import set_num_threads
 from minigrad._kernels import conv as kernel
 from minigrad._kernels import threads
+from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.reference import conv as twin
 from tests.layouts import is_channels_last, lay, same
 from tests.strategies import FLOATS, SEEDS
 
@@ -140,3 +142,53 @@ def test_a_gradient_is_not_multiplied_by_zeros_that_are_not_there():
     kw = dict(stride=(2, 2), dilation=(1, 1), padding=(0, 0, 0, 0), groups=1)
     gx = kernel.conv2d_grad_x(np.ones((1, 128, 2, 2), np.float32), w, x_shape=(1, 64, 6, 6), **kw)
     assert np.all(gx[:, :, :5, :5] == np.inf) and not np.any(gx[:, :, 5]) and not np.any(gx[..., 5])
+
+
+@pytest.mark.parametrize("algorithm", ("direct", "winograd"))
+@given(
+    n=st.integers(1, 3),
+    c=st.integers(1, 70),
+    k=st.integers(1, 70),
+    side=st.integers(3, 12),
+    adds=st.booleans(),
+    biased=st.booleans(),
+    relu=st.booleans(),
+    groups=st.integers(1, 2),
+    seed=SEEDS,
+)
+def test_an_epilogue_is_what_its_twin_says(
+    algorithm, n, c, k, side, adds, biased, relu, groups, seed
+):
+    rng = np.random.default_rng(seed)
+    assume(c > 1 or groups == 1)
+    x, w = whole(rng, n, c * groups, side, side), whole(rng, k * groups, c, 3, 3)
+    kw = dict(stride=(1, 1), dilation=(1, 1), padding=(1, 0, 2, 1), groups=groups, relu=relu)
+    y = twin.conv2d(x, w, **kw)
+    arrays = dict(
+        b=whole(rng, k * groups) if biased else None,
+        scale=whole(rng, k * groups),
+        residual=whole(rng, *y.shape) if adds else None,
+    )
+    want = twin.conv2d(x, w, **arrays, **kw)
+    single = {key: None if a is None else a.astype(np.float32) for key, a in arrays.items()}
+    got = kernel.conv2d(
+        x.astype(np.float32), w.astype(np.float32), **single, **kw, algorithm=algorithm
+    )
+    error = 0 if algorithm == "direct" else 3e-4 * np.sqrt(9 * c)
+    np.testing.assert_allclose(got, want, rtol=0, atol=error)
+
+
+def test_what_an_epilogue_refuses():
+    x, w = np.ones((1, 4, 5, 5), np.float32), np.ones((6, 4, 3, 3), np.float32)
+    kw = dict(stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), groups=1)
+    six, y = np.ones(6, np.float32), np.ones((1, 6, 3, 3), np.float32)
+    with pytest.raises(ShapeError, match=r"scale has shape \(5,\), expected \(6,\)"):
+        kernel.conv2d(x, w, scale=six[:5], **kw)
+    with pytest.raises(ShapeError, match="residual has shape"):
+        kernel.conv2d(x, w, scale=six, residual=y[:, :, 1:], **kw)
+    with pytest.raises(DTypeError, match="residual is float64"):
+        kernel.conv2d(x, w, scale=six, residual=y.astype(np.float64), **kw)
+    with pytest.raises(ArgError, match="give scale as well"):
+        kernel.conv2d(x, w, residual=y, **kw)
+    with pytest.raises(ArgError, match="depthwise"):
+        kernel.conv2d(x, np.ones((4, 1, 3, 3), np.float32), scale=six[:4], **{**kw, "groups": 4})

@@ -4,6 +4,7 @@ from tests.sabotage.fault import faults_in
 
 QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
 CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
+EPILOGUE = "tests/nn/test_fused.py tests/kernels/test_conv.py"
 ROWS = "tests/kernels/test_conv_rows.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
@@ -57,7 +58,7 @@ FAULTS = [
          "buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;",
          "buffer[i * width + j] = 0;"),
         ("bias-of-the-first-panel",
-         "bias[q] = ((const real *)p->bias)[j + q];", "bias[q] = ((const real *)p->bias)[q];"),
+         "memcpy(bias, (const real *)p->bias + j,", "memcpy(bias, (const real *)p->bias,"),
         ("fused-relu-swallows-nan",
          "return vselect(x < vset(0), vset(0), x); }",
          "return vselect(x > vset(0), x, vset(0)); }"),
@@ -84,7 +85,7 @@ FAULTS = [
         ("bias-of-the-first-group",
          "(const real *)p->bias + first_out : NULL", "(const real *)p->bias + k0 : NULL"),
         ("relu-before-the-sum-is-whole",
-         "(p->relu && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);",
+         "(p->relu && last ? BLOCK_RELU : 0);",
          "(p->relu ? BLOCK_RELU : 0);"),
     ]),
     *faults_in("src/simd/conv_grad_w.c", CONV, [
@@ -129,6 +130,25 @@ FAULTS = [
         ("pixels-between-strides-not-cleared",
          "if phases > taps:\n        return False", "if phases > taps:\n        return True"),
         ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
+    ]),
+    *faults_in("src/simd/block.h", EPILOGUE, [
+        ("scale-of-the-first-panel",
+         "memcpy(scale, (const real *)p->scale + j,", "memcpy(scale, (const real *)p->scale,"),
+        ("residual-of-the-first-panel",
+         "p->residual ? (const real *)p->residual + j : NULL,",
+         "p->residual ? (const real *)p->residual : NULL,"),
+        ("scaled-sums-start-from-the-bias", "t->bias && !t->scale ? vload", "t->bias ? vload"),
+    ]),
+    *faults_in("src/simd/conv_forward.c", EPILOGUE, [
+        ("scaled-after-every-chunk", "last && p->scale ?", "p->scale ?"),
+        ("scale-of-the-first-group",
+         "(const real *)p->scale + first_out", "(const real *)p->scale + k0"),
+        ("filters-of-any-order-in-order", "filter + p->w_tap[t] * NR", "filter + t * NR"),
+    ]),
+    *faults_in("src/simd/ndarray.h", "tests/kernels/test_join.py", [
+        ("pixels-read-many-times-are-in-order", "step < dims[1] || stride", "stride"),
+        ("rows-of-pixels-with-gaps-are-in-order",
+         "stride != step * item) return 0;", "0) return 0;"),
     ]),
     *faults_in("src/simd/conv_rows.c", ROWS, [
         ("row-reads-over-the-lower-edge",

@@ -6,6 +6,7 @@ WINOGRAD = (
     "tests/kernels/test_winograd_isa.py tests/kernels/test_winograd.py "
     "tests/kernels/test_winograd_limits.py"
 )
+EPILOGUE = "tests/nn/test_fused.py"
 CHOICE = "tests/test_explain.py tests/kernels/test_winograd_limits.py"
 
 FAULTS = [
@@ -39,22 +40,30 @@ FAULTS = [
     ]),
     *faults_in("src/simd/winograd_steps.h", WINOGRAD, [
         ("winograd-bias-of-the-first-block",
-         "p->bias ? (const real *)p->bias + k0 : NULL;", "p->bias ? (const real *)p->bias : NULL;"),
+         "p->bias ? (const real *)p->bias + k0 : NULL,", "p->bias ? (const real *)p->bias : NULL,"),
         ("winograd-bias-of-the-first-vector",
-         "vload_up_to(bias + k, n - k)", "vload_up_to(bias, n - k)"),
+         "vload_up_to(o->bias + k, n - k)", "vload_up_to(o->bias, n - k)"),
         ("relu-before-the-bias",
-         "if (relu_too) value = relu(value);", "if (relu_too) value = relu(y[j]) + start;"),
+         "if (o->relu) value = relu(value);", "if (o->relu) value = relu(y[j]) + bias;"),
         ("tail-of-outputs-written-as-a-whole-vector",
-         "vstore_first(to, value, (int)(n - k));", "vstore(to, value);"),
+         "vstore_first(o->out + at, value, (int)(n - k));", "vstore(o->out + at, value);"),
         ("tile-written-over-the-right-edge",
-         ".cols = (int)least(m, in->cols - at.j)};", ".cols = (int)m};"),
+         "o.cols = (int)least(m, in->cols - at.j);", "o.cols = (int)m;"),
         ("tile-written-over-the-lower-edge",
-         ".rows = (int)least(m, in->rows - at.i),", ".rows = (int)m,"),
+         "o.rows = (int)least(m, in->rows - at.i);", "o.rows = (int)m;"),
         ("last-row-of-a-cut-tile-not-written",
-         ".rows = (int)least(m, in->rows - at.i),",
-         ".rows = (int)(in->rows - at.i < m ? in->rows - at.i - 1 : m),"),
+         "o.rows = (int)least(m, in->rows - at.i);",
+         "o.rows = (int)(in->rows - at.i < m ? in->rows - at.i - 1 : m);"),
         ("taps-not-turned",
          "p->turned ? r * r - 1 - (i * r + j) : i * r + j;", "i * r + j;"),
+    ]),
+    *faults_in("src/simd/winograd_steps.h", EPILOGUE, [
+        ("winograd-scale-of-the-first-block",
+         "p->scale ? (const real *)p->scale + k0 : NULL,", "p->scale ? p->scale : NULL,"),
+        ("winograd-scale-of-the-first-vector",
+         "vload_up_to(o->scale + k, n - k)", "vload_up_to(o->scale, n - k)"),
+        ("winograd-residual-of-the-first-tile",
+         "(const real *)p->residual + start : NULL;", "(const real *)p->residual : NULL;"),
     ]),
     *faults_in("src/simd/winograd.c", WINOGRAD, [
         ("second-run-of-channels-overwrites",
@@ -125,7 +134,7 @@ FAULTS = [
          "t.top, t.left = g.R - 1 - g.top, g.S - 1 - g.left", "t.top, t.left = g.top, g.left"),
         ("weights-of-the-first-deep-group",
          "p.weights = <const float *>weights + group * p.w_group", "p.weights = weights"),
-        ("bias-of-the-first-deep-group", "<const float *>bias + group * outputs", "bias"),
+        ("bias-of-the-first-deep-group", "from_channel(end.bias, group * outputs)", "end.bias"),
         ("results-to-the-first-deep-group",
          "p.out = <float *>out + group * outputs", "p.out = <float *>out"),
         ("second-pass-of-a-deep-layer-forgotten",

@@ -1,12 +1,15 @@
 """What the tests of networks share: nets without memory, counts, gradients of everything."""
 
+import sys
 from functools import cache
 
 import numpy as np
 
 import minigrad as mg
 import zoo
-from minigrad import nn
+from minigrad import nn, optim
+from zoo.googlenet import googlenet_loss
+from zoo.registry import image_of
 
 
 def shapes_of(name, **options):
@@ -47,6 +50,23 @@ def assert_gradients_reach_everything(net, loss):
         g = p.grad.numpy()
         assert np.isfinite(g).all(), name
         assert g.any() or name.endswith("bias"), name
+
+
+def training_step(name, batch, limit=None):
+    """One step at the net's own size, with so few frames of Python's left; the loss. Also called
+    in a process of its own."""
+    mg.manual_seed(0)
+    net, before = zoo.get_model(name), sys.getrecursionlimit()
+    optimizer = optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+    sys.setrecursionlimit(limit or before)
+    try:
+        loss = googlenet_loss(net(images(batch, *image_of(name))), mg.randint(0, 10, (batch,)))
+        loss.backward()
+        optimizer.step()
+    finally:
+        sys.setrecursionlimit(before)
+    assert all(np.isfinite(p.grad.numpy()).all() for p in net.parameters())
+    return loss.item()
 
 
 def images(*shape, dtype=np.float32):

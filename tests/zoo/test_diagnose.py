@@ -12,7 +12,7 @@ from minigrad.data import ArrayDataset
 from zoo import cli
 from zoo.config import TrainConfig
 from zoo.diagnose import STUCK, Watch, guessing, measure, step_size, verdicts, why_not_finite
-from zoo.lr_find import lr_find, overfit_one_batch, rehearsal_verdict, rehearse
+from zoo.lr_find import Found, lr_find, overfit_one_batch, rehearsal_verdict, rehearse
 from zoo.trainer import Trainer, TrainingError, training_loss
 
 
@@ -267,6 +267,16 @@ def test_lr_find_finds_where_a_quadratic_breaks():
     assert len(found.rates) < 120, "it stops where the loss breaks"
     assert 1e-2 < found.rates[found.steepest] < 0.5
     assert found.steepest < found.lowest
+
+
+def test_one_lucky_batch_is_not_where_the_loss_falls_fastest():
+    steps = np.arange(100)
+    losses = 3.0 - 1.5 / (1 + np.exp((60 - steps) / 4))  # falls around step 60
+    losses[20:] -= 0.1  # a batch that is easy
+    found = Found(tuple(10.0 ** (steps / 25 - 4)), tuple(losses))
+    assert 55 <= found.steepest <= 65
+    assert Found((0.1,), (2.0,)).steepest == 0
+    assert Found((0.1, 0.2, 0.4), (2.0, 1.5, 1.0)).steepest == 1
 
 
 def test_a_rehearsal_shows_a_rate_that_is_too_high():

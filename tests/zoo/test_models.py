@@ -1,5 +1,7 @@
 """The zoo's networks against the papers' tables: parameters, MACs, layers, gradients."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,13 @@ import zoo
 from minigrad import nn
 from minigrad.errors import ArgError
 from minigrad.gradcheck import check_parameters
+from zoo.registry import MODELS, entry, image_of
 from zoo.resnet_cifar import Block, PadShortcut, ResNetCifar
 from zoo.summary import summary
 
+from .nets import training_step
+
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 # depth: (plain = A, B, C, MACs of A)
 TABLE = {
     20: (269_722, 272_474, 283_962, 40_551_040),
@@ -141,6 +147,36 @@ def test_what_is_unknown_is_answered_with_what_is_known():
         zoo.get_model("lenet", num_classes=0)
     with pytest.raises(ArgError, match="variant"):
         zoo.get_model("lenet", variant="caffe")
+
+
+def test_every_name_of_the_issue_is_there_with_its_class_count_and_channels():
+    names = "lenet alexnet alexnet_grouped caffenet nin_cifar10 nin_imagenet vgg11_lrn vgg16c"
+    names += " googlenet googlenet_bn plain18 plain34 preact_resnet164 preact_resnet1001"
+    wanted = {*names.split(), *(f"vgg{d}{bn}" for d in (11, 13, 16, 19) for bn in ("", "_bn"))}
+    wanted |= {f"resnet{d}" for d in (18, 34, 50, 101, 152)}
+    wanted |= {f"{kind}{d}" for kind in ("resnet", "plain") for d in (20, 32, 44, 56, 110, 1202)}
+    wanted |= {f"preact_resnet{d}" for d in (20, 32, 44, 56, 110)}
+    assert wanted <= set(zoo.list_models())
+    for name in wanted:
+        with nn.meta():
+            net = zoo.get_model(name, 7, variant="paper", in_channels=2).eval()
+        with mg.no_grad():
+            assert net(mg.zeros(0, 2, *image_of(name)[1:])).shape == (0, 7)
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_an_option_that_a_net_has_not_is_refused_with_those_it_has(name):
+    every = {option for known in MODELS.values() for option in known.options} | {"depth"}
+    for variant in ("paper", "torchvision")[: 1 + (entry(name).torchvision is not None)]:
+        for option in sorted(every - set(entry(name, variant).options)):
+            with pytest.raises(ArgError, match=f"{name}: option '{option}' is unknown; known"):
+                zoo.get_model(name, variant=variant, **{option: True})
+
+
+@pytest.mark.skipif(not DEEP, reason="a minute, 2 GB; set HYPOTHESIS_PROFILE=deep")
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_a_training_step_at_the_nets_own_size(name):
+    assert np.isfinite(training_step(name, 2))
 
 
 def test_list_models_filters_by_pattern():

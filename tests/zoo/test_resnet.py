@@ -8,6 +8,7 @@ import minigrad.functional as F
 import zoo
 from minigrad import nn
 from minigrad.errors import ArgError
+from zoo.child import STATUS, call
 from zoo.resnet import BasicBlock, Bottleneck, ResNet
 
 from .nets import (
@@ -65,7 +66,9 @@ def test_plain_nets_cost_what_option_a_costs(depth, count, macs):
         assert macs / 19_632_062_464 == pytest.approx(0.186, abs=5e-4)  # of VGG-19
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet152", "plain34"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "plain18", "plain34"]
+)
 def test_weighted_layers_on_the_main_path_are_the_name(name):
     net = shapes_of(name)
     main = [n for n, m in net.named_modules()
@@ -216,6 +219,13 @@ def test_resnet_1202_of_every_shortcut():
     assert len(weighted(shapes_of("plain1202"))) == 1202
 
 
+@pytest.mark.skipif(not STATUS.exists(), reason="reads /proc")
+def test_a_training_step_of_resnet_1202_takes_less_than_3_gb_and_no_recursion():
+    step = call("tests.zoo.nets:training_step", "resnet1202", 8, 100)
+    assert np.isfinite(step.result)
+    assert step.peak < 3 * 10**9  # measured: 1.04e9
+
+
 def test_what_does_not_fit():
     with pytest.raises(ArgError, match=r"depth 19 is not in the table; use \[18, 34, 50"):
         ResNet(19)
@@ -223,6 +233,8 @@ def test_what_does_not_fit():
         zoo.get_model("resnet18", shortcut="D")
     with pytest.raises(ArgError, match="stride_on '5x5' is unknown; use '1x1' or '3x3'"):
         zoo.get_model("resnet50", stride_on="5x5")
+    with pytest.raises(ArgError, match="known options: shortcut, zero_init_residual"):
+        zoo.get_model("resnet34", stride_on="3x3")  # a basic block has two 3x3
     with pytest.raises(ArgError, match="known options: zero_init_residual"):
         zoo.get_model("resnet50", variant="torchvision", shortcut="A")
     with pytest.raises(ArgError, match="zero_init_residual 1 is unknown; use True or False"):

@@ -129,6 +129,9 @@ def test_info_prints_the_table_for_every_option(capsys):
         (["vgg16", "--shortcut", "A"], "known options: head, init"),
         (["alexnet", "--size", "224"], "takes images of 227x227 pixels, not 224x224"),
         (["googlenet", "--size", "30"], "at least 31x31 pixels, not 30x30"),
+        (["resnet20", "--size", "99999999999"], "the most is 32768x32768"),
+        (["resnet20", "--num-classes", "9" * 20], "num_classes must be a positive integer"),
+        (["googlenet", "--option", "aux=7"], "aux 7 is unknown; use True or False"),
     ],
 )
 def test_info_answers_what_cannot_be_meant_in_one_line(arguments, message, capsys):
@@ -180,6 +183,13 @@ def test_large_nets_need_little_time_and_memory(name):
     assert kib < 150_000  # the weights of VGG-16 are 553 MB, its values 61
 
 
+def test_info_takes_options_of_the_net(capsys):
+    assert cli.main(["info", "googlenet", "--option", "aux=false"]) == 0
+    assert "did not run" not in capsys.readouterr().out
+    assert cli.main(["info", "resnet50", "--option", "stride_on=3x3", "--shortcut", "C"]) == 0
+    assert "40,128,552" in capsys.readouterr().out
+
+
 def test_options_and_class_counts_are_checked():
     with pytest.raises(ArgError, match="num_classes must be a positive integer, got True"):
         zoo.get_model("resnet18", num_classes=True)
@@ -187,3 +197,11 @@ def test_options_and_class_counts_are_checked():
         zoo.summary("resnet18", num_classes=2.5)
     with pytest.raises(ArgError, match="option 'depth' is unknown; known options: none"):
         zoo.get_model("plain18", depth=3)
+    for channels in (0, True, 2.5, "3", 2**31):
+        with pytest.raises(ArgError, match="in_channels must be a positive integer"):
+            zoo.get_model("resnet20", in_channels=channels)
+    for name in (3, None, ["lenet"]):
+        with pytest.raises(ArgError, match="unknown model"):
+            zoo.get_model(name)
+    with pytest.raises(ArgError, match="transform_input is for RGB, not 1 channels"):
+        zoo.get_model("googlenet", variant="torchvision", in_channels=1, transform_input=True)

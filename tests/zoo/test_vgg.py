@@ -77,29 +77,37 @@ def test_weighted_layers_are_those_of_the_name(name, depth):
     assert [len(b) for b in blocks(net)][-1] == 0  # a pooling ends the last block
 
 
-def lecture():
-    """Rows of the lecture's VGG-16: (output, values, weights, parameters, MACs)."""
-    yield (3, 224, 224), 150_528, 0, 0, 0
-    size, channels = 224, 3
-    for maps, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(count):
-            weights = 9 * channels * maps
-            shape = (maps, size, size)
-            yield shape, maps * size**2, weights, weights + maps, weights * size**2
-            channels = maps
-        size //= 2
-        yield (maps, size, size), maps * size**2, 0, 0, 0
-    for inputs, outputs in ((25_088, 4096), (4096, 4096), (4096, 1000)):
-        weights = inputs * outputs
-        yield (outputs,), outputs, weights, weights + outputs, weights
+LECTURE = (  # the lecture's table: output, values, weights, with biases, multiply-adds
+    ((3, 224, 224), 150_528, 0, 0, 0),
+    ((64, 224, 224), 3_211_264, 1_728, 1_792, 86_704_128),
+    ((64, 224, 224), 3_211_264, 36_864, 36_928, 1_849_688_064),
+    ((64, 112, 112), 802_816, 0, 0, 0),
+    ((128, 112, 112), 1_605_632, 73_728, 73_856, 924_844_032),
+    ((128, 112, 112), 1_605_632, 147_456, 147_584, 1_849_688_064),
+    ((128, 56, 56), 401_408, 0, 0, 0),
+    ((256, 56, 56), 802_816, 294_912, 295_168, 924_844_032),
+    ((256, 56, 56), 802_816, 589_824, 590_080, 1_849_688_064),
+    ((256, 56, 56), 802_816, 589_824, 590_080, 1_849_688_064),
+    ((256, 28, 28), 200_704, 0, 0, 0),
+    ((512, 28, 28), 401_408, 1_179_648, 1_180_160, 924_844_032),
+    ((512, 28, 28), 401_408, 2_359_296, 2_359_808, 1_849_688_064),
+    ((512, 28, 28), 401_408, 2_359_296, 2_359_808, 1_849_688_064),
+    ((512, 14, 14), 100_352, 0, 0, 0),
+    ((512, 14, 14), 100_352, 2_359_296, 2_359_808, 462_422_016),
+    ((512, 14, 14), 100_352, 2_359_296, 2_359_808, 462_422_016),
+    ((512, 14, 14), 100_352, 2_359_296, 2_359_808, 462_422_016),
+    ((512, 7, 7), 25_088, 0, 0, 0),
+    ((4096,), 4_096, 102_760_448, 102_764_544, 102_760_448),
+    ((4096,), 4_096, 16_777_216, 16_781_312, 16_777_216),
+    ((1000,), 1_000, 4_096_000, 4_097_000, 4_096_000),
+)
 
 
 def test_the_table_of_vgg16_is_the_lectures_row_by_row():
     found = [(r.output, r.values, r.weights, r.parameters, r.macs) for r in summary("vgg16")]
-    assert found == list(lecture())
-    assert found[2][1:] == (3_211_264, 36_864, 36_928, 1_849_688_064)
-    assert found[16][1:] == (100_352, 2_359_296, 2_359_808, 462_422_016)
-    assert [r[2] for r in found[-3:]] == [102_760_448, 16_777_216, 4_096_000]
+    assert found == list(LECTURE)
+    theirs = summary("vgg16", variant="torchvision")  # the same layers, and one that averages
+    assert [r.macs for r in theirs if r.kind != "AdaptiveAvgPool2d"] == [r[4] for r in LECTURE]
 
 
 def test_sums_of_vgg16():

@@ -174,6 +174,24 @@ def test_weights_of_another_net_are_named_in_one_line(tmp_path):
     assert same(values(net), before)
 
 
+def test_another_dtype_is_told_as_such(tmp_path):
+    net = zoo.get_model("lenet")
+    np.savez(tmp_path / "a.npz", **{k: v.astype(np.int32) for k, v in values(net).items()})
+    with pytest.raises(CheckpointError, match=r"a\.npz: the state does not fit LeNet") as error:
+        zoo.load_weights(net, tmp_path / "a.npz")
+    assert "c1.weight: has dtype int32, expected float32" in str(error.value)
+    assert "fits" not in str(error.value)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x4580, 0x4B50])  # like a pickle's start, or a zip's
+def test_a_header_whose_length_looks_like_another_format_is_read(tmp_path, length):
+    path, x = tmp_path / "a.safetensors", np.arange(3, dtype=np.float32)
+    header = b'{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'.ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header + x.tobytes())
+    found = read_weights(path)
+    assert found.format == "safetensors" and np.array_equal(found.arrays["x"], x)
+
+
 def test_another_class_count_is_told_with_the_right_one(tmp_path):
     io.save(tmp_path / "a.safetensors", zoo.get_model("lenet", num_classes=7).state_dict())
     with pytest.raises(CheckpointError, match=r"the file fits zoo\.get_model\('lenet', num_class"):
@@ -244,7 +262,9 @@ def test_bad_arguments_of_convert_write_nothing(tmp_path, capsys):
     there = sorted(tmp_path.iterdir())
     for arguments, code, words in (
         ([str(good), str(tmp_path / "out.pt")], 2, "NAME.safetensors"),
-        ([str(tmp_path / "none.pt"), out], 1, "none.pt"),
+        ([str(good), str(tmp_path / ".safetensors")], 2, "NAME.safetensors"),
+        ([str(good), out, "--variant", "torchvision"], 2, "--variant torchvision: needs --model"),
+        ([str(tmp_path / "none.pt"), out], 1, "none.pt: no such file or directory"),
         ([str(tmp_path), out], 1, str(tmp_path)),
         ([str(tmp_path / "bad.pt"), out], 1, "'posix.system'"),
         ([str(good), out, "--model", "lennet"], 2, "did you mean lenet?"),

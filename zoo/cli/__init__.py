@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from minigrad.errors import ArgError, MinigradError
 
@@ -22,10 +23,21 @@ from .explain import add_explain
 from .lecture import add_lecture
 from .pictures import add_pictures
 from .testing import add_ensemble, add_views, evaluate
-from .training import add_recipes, add_train, positive
+from .training import add_recipes, add_train, assignment, positive
 from .weights import convert
 
 __all__ = ["main", "parser"]
+
+LISTED = 4  # further lines of an error that are told in its one line
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where all options are listed."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with code 2."""
+        name = self.prog.removeprefix("python -m ")
+        self.exit(2, f"{name}: error: {message}; see {self.prog} --help\n")
 
 
 def add_weights(p: argparse.ArgumentParser) -> None:
@@ -56,7 +68,8 @@ def add_predict(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    p = argparse.ArgumentParser(prog="python -m zoo", description="Train and look at networks.")
+    told = "Train and look at networks."
+    p: argparse.ArgumentParser = Parser(prog="python -m zoo", description=told)
     p.add_argument("--debug", action="store_true", help="show tracebacks")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     q = sub.add_parser("list", help="names of networks and data sets")
@@ -65,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     q = sub.add_parser("info", help="layers, shapes, parameters, MACs and memory of a net")
     q.add_argument("model")
     q.add_argument("--variant", help="paper (the default) or torchvision")
-    q.add_argument("--shortcut", choices=["A", "B", "C"])
+    q.add_argument("--option", action="append", type=assignment, metavar="NAME=VALUE",
+                   help="an option of the net, such as aux=false")  # fmt: skip
+    q.add_argument("--shortcut", choices=["A", "B", "C"], help="the same as --option shortcut=A")
     q.add_argument("--num-classes", type=positive)
     q.add_argument("--size", type=positive, help="height and width of the image")
     q.set_defaults(run=commands.info)
@@ -100,19 +115,32 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def told(error: BaseException) -> str:
+    """An error as one line: a file and what is wrong with it, or the message and its list."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        file = "" if error.filename is None else f"{error.filename}: "
+        return file + error.strerror.lower()
+    first, *others = (line.strip() for line in str(error).splitlines() or [type(error).__name__])
+    left = len(others) - LISTED
+    more = [f"{left} more lines with --debug"] if left > 0 else []
+    return " ".join([first, "; ".join(others[:LISTED] + more)]).strip()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = parser().parse_args(argv)
     try:
         return int(args.run(args))
     except (Interrupted, KeyboardInterrupt) as stop:
-        if isinstance(stop, Interrupted):
-            print("interrupted; the run is saved, continue with --resume", file=sys.stderr)
+        saved = "; the run is saved, continue with --resume" * isinstance(stop, Interrupted)
+        print(f"interrupted{saved}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
-    except (MinigradError, OSError, ImportError) as error:
+    except (MinigradError, OSError, ImportError, MemoryError) as error:
         if args.debug:
             raise
-        print(f"zoo {args.command}: error: {error}", file=sys.stderr)
+        print(f"zoo {args.command}: error: {told(error)}", file=sys.stderr)
         return 2 if isinstance(error, ArgError) else 1

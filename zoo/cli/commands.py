@@ -42,7 +42,7 @@ def list_models(args: Namespace) -> int:
 
 def options_of(args: Namespace) -> dict[str, Any]:
     """Options of the net that were given."""
-    return {} if args.shortcut is None else {"shortcut": args.shortcut}
+    return dict(args.option or []) | ({} if args.shortcut is None else {"shortcut": args.shortcut})
 
 
 def info(args: Namespace) -> int:
@@ -78,10 +78,7 @@ def predict(args: Namespace) -> int:
 
 def gradcheck(args: Namespace) -> int:
     """Check the gradient of every parameter tensor of a net in float64."""
-    found = entry(args.model)
-    channels, height, width = found.image
-    if args.size:
-        height = width = args.size
+    channels, height, width = image_of(args.model, size=args.size)
     mg.manual_seed(args.seed)
     net = get_model(args.model).double()
     x = mg.randn(args.batch_size, channels, height, width, dtype=np.float64)

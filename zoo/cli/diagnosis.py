@@ -14,8 +14,10 @@ from minigrad.errors import ArgError
 
 from ..diagnose import Report, guessing, measure, verdicts
 from ..lr_find import Found, lr_find, overfit_one_batch, rehearsal_verdict, rehearse
+from ..pictures import save_figure
 from ..run_folder import sparkline
 from ..trainer import Trainer, training_loss
+from .pictures import picture
 from .training import add_config, config_from, positive
 
 NOWHERE = Path("nowhere")  # these trainers are not saved
@@ -99,13 +101,14 @@ def add_lr_find(sub: Any) -> None:
     p.add_argument("--from", dest="low", type=float, default=1e-6, metavar="LR")
     p.add_argument("--to", dest="high", type=float, default=10.0, metavar="LR")
     p.add_argument("--steps", type=positive, default=100)
-    p.add_argument("--out", metavar="FILE.png", help="draw the curve (needs matplotlib)")
+    p.add_argument("--out", metavar="FILE", help="draw the curve, as PNG or SVG (needs matplotlib)")
     add_config(p)
     p.set_defaults(run=find_rate)
 
 
 def find_rate(args: Namespace) -> int:
     """Print the curve and a learning rate to try."""
+    path = picture(args.out, "") if args.out else None
     trainer = trainer_for(args)
     found = lr_find(
         trainer.net, trainer.optimizer, training_loss, trainer.loader, low=args.low,
@@ -115,8 +118,10 @@ def find_rate(args: Namespace) -> int:
     for lr, loss in list(zip(found.rates, found.losses, strict=True))[::thin]:
         print(f"{lr:9.2e}  {loss:.4f}")
     print(sparkline(list(found.losses)))
-    if args.out:
-        print(draw(found, Path(args.out), trainer.config.model))
+    if path is not None:
+        title = f"lr-find {trainer.config.model}"
+        save_figure(path, lambda figure: draw(figure, found, title), (5.5, 3.6))
+        print(f"curve in {path}")
     if not found.fell:
         print(
             f"the loss does not fall at any rate from {args.low:g} to {found.rates[-1]:g}; see "
@@ -129,23 +134,11 @@ def find_rate(args: Namespace) -> int:
     return 0
 
 
-def draw(found: Found, path: Path, model: str) -> str:
-    """Write the curve as a picture; returns what to say."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError('--out needs matplotlib: pip install -e ".[plot]"') from None
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+def draw(figure: Any, found: Found, title: str) -> None:
+    """Fill a figure of matplotlib with the curve."""
+    axes = figure.subplots()
     axes.semilogx(found.rates, found.losses)
     for place, word in ((found.steepest, "falls fastest"), (found.lowest, "lowest")):
         axes.plot(found.rates[place], found.losses[place], "o", label=word)
-    axes.set(xlabel="learning rate", ylabel="loss (smoothed)", title=f"lr-find {model}")
+    axes.set(xlabel="learning rate", ylabel="loss (smoothed)", title=title)
     axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    return f"curve in {path}"

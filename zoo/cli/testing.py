@@ -11,10 +11,11 @@ from typing import Any
 
 from minigrad.errors import ArgError
 
-from ..config import VIEWS
+from ..config import VIEWS, shown
 from ..ensemble import combine, common_data, table
 from ..evaluation import Subject, answers, images_for, load_run, result_line
 from ..pipeline import Preparation
+from ..registry import MOST
 from .training import numbers
 from .weights import published
 
@@ -47,8 +48,8 @@ def views_of(args: Namespace, subject: Subject) -> tuple[str, tuple[int, ...]]:
     name = args.views or ("single" if config is None else config.views)
     own = () if config is None or args.views not in (None, config.views) else config.view_scales
     scales = tuple(args.view_scales or own)
-    if any(s < 1 for s in scales):
-        raise ArgError(f"--view-scales {scales}: must be >= 1")
+    if any(not 1 <= s <= MOST for s in scales):
+        raise ArgError(f"--view-scales {shown(scales)}: must be from 1 to {MOST}")
     return name, scales
 
 

@@ -31,7 +31,10 @@ TITLES = {
 
 def positive(text: str) -> int:
     """An integer >= 1, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not >= 1")
     return value
@@ -136,10 +139,9 @@ def begin(args: Namespace) -> tuple[Trainer, Path]:
     config = config_from(args)
     folder = choose_folder(args.out, config.model, config.data, force=args.force)
     trainer = Trainer(config, folder)  # every error about net and data comes before the folder
-    make_folder(folder)
-    config.save(folder / "config.json")
     about = {**environment(), **({"recipe": args.recipe} if args.recipe else {})}
-    (folder / "environment.json").write_text(json.dumps(about, indent=2) + "\n")
+    about_text = json.dumps(about, indent=2) + "\n"
+    make_folder(folder, {"config.json": config.text(), "environment.json": about_text})
     return trainer, folder
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from argparse import Namespace
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from minigrad import io, nn
@@ -82,10 +83,12 @@ def facts(file: File, name: str, variant: str | None, classes: int, channels: in
 
 def convert(args: Namespace) -> int:
     """Write the arrays of a file of weights as safetensors, under the zoo's names."""
-    if not args.output.endswith(".safetensors"):
+    if PurePath(args.output).suffix != ".safetensors":
         raise ArgError(f"{args.output}: the output must be called NAME.safetensors")
     if os.path.lexists(args.output) and not args.force:
         raise ArgError(f"{args.output}: exists; use --force to replace it")
+    if args.variant and not args.model:
+        raise ArgError(f"--variant {args.variant}: needs --model, the net whose form it is")
     file = open_file(args.weights, args.map)
     arrays, source = file.arrays, f"{os.path.basename(args.weights)} ({file.format})"
     fits = recognize(arrays, file.origin, args.model)

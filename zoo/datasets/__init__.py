@@ -103,7 +103,7 @@ def get_test_set(
 def _path(name: str) -> Path:
     """What is not the name of a set as a path. Raises ArgError for what looks like a name."""
     path = Path(name).expanduser()
-    if path.exists() or os.sep in name or path.suffix:
+    if name and (path.exists() or os.sep in name or path.suffix):
         return path
     near = difflib.get_close_matches(name, list_datasets(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""

@@ -89,16 +89,17 @@ def explain(
 ) -> str:
     """What does not fit, line by line; one line with the right net where much does not fit."""
     first, *faults = str(error).split("\n")
-    if known is not None and len(faults) > FEW:
-        own = model.state_dict()
-        shapes = sum(a.shape != own[name].shape for name, a in arrays.items() if name in own)
+    own = model.state_dict()
+    missing, extra = len(own.keys() - arrays.keys()), len(arrays.keys() - own.keys())
+    shapes = sum(a.shape != own[name].shape for name, a in arrays.items() if name in own)
+    another = known if missing or extra or shapes else None  # else only dtypes do not fit
+    if another is not None and len(faults) > FEW:
         return (
-            f"these are weights of {known.name}, not of this {type(model).__name__} "
-            f"({len(own.keys() - arrays.keys())} keys missing, "
-            f"{len(arrays.keys() - own.keys())} unexpected, {shapes} of another shape); "
-            f"they fit {known}"
+            f"these are weights of {another.name}, not of this {type(model).__name__} "
+            f"({missing} keys missing, {extra} unexpected, {shapes} of another shape); "
+            f"they fit {another}"
         )
-    hint = "" if known is None or not faults else f"; the file fits {known}"
+    hint = "" if another is None or not faults else f"; the file fits {another}"
     left = [f"  ... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
     text = first.removeprefix("load_state_dict: ").removesuffix(":")
     return "\n".join([text + hint + ":" * bool(faults), *faults[:SHOWN], *left])

@@ -67,6 +67,10 @@ def _read(path: str) -> Weights:
         raise CheckpointError("not a regular file")
     with open(path, "rb") as file:
         head = file.read(512)
+    if is_safetensors(head):  # first: the length of a header may look like other magic bytes
+        saved = io.load(path)
+        arrays = {name: widened(a) for name, a in saved.tensors.items()}
+        return Weights(arrays, "safetensors", saved.metadata)
     if head[:2] == b"PK":
         return _from_zip(path)
     if head[:1] == b"\x80":
@@ -76,12 +80,12 @@ def _read(path: str) -> Weights:
         raise CheckpointError(
             "a tar archive, as torch.save wrote before 2017; load it with PyTorch and save it again"
         )
-    if len(head) < 9 or head[8:9] != b"{":
-        raise CheckpointError(f"not a file of weights ({sniff.detect(head)}); {FORMATS}")
-    saved = io.load(path)
-    return Weights(
-        {name: widened(a) for name, a in saved.tensors.items()}, "safetensors", saved.metadata
-    )
+    raise CheckpointError(f"not a file of weights ({sniff.detect(head)}); {FORMATS}")
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Is this the start of a safetensors file: the length of its header, then JSON?"""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= sniff.LARGEST_HEADER
 
 
 def _from_zip(path: str) -> Weights:
