@@ -13,7 +13,7 @@ import pytest
 from docs import generate, runs, words
 from docs.tables import grid
 from zoo.cli import main, parser
-from zoo.experiments import Experiment, Result, Settings, experiment, run
+from zoo.experiments import EXPERIMENTS, Experiment, Result, Settings, experiment, run
 from zoo.experiments.framework import Table, Verdict
 from zoo.lecture import LEDGER, select
 from zoo.recipes import get_recipe
@@ -142,6 +142,26 @@ def test_a_run_that_is_kept_is_shown(tmp_path, monkeypatch, capsys):
     assert shown.split("\n\n", 1)[1] in runs.figures() and "### E16" in runs.figures()
     assert "<details>" not in words.experiments("E2")
     assert "1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_two_seeds_of_every_experiment_are_kept_and_passed(name):
+    e = experiment(name)
+    found = [kept for _, kept in runs.kept(e)]
+    assert [kept["settings"]["seed"] for kept in found] == [0, 1]
+    for kept in found:
+        assert kept["passed"] and kept["verdicts"] and all(v["passed"] for v in kept["verdicts"])
+        assert kept["processor_seconds"] <= 300 and not kept["settings"]["full"]
+        card = ("id", "claim", "published", "source", "caveat")
+        assert [kept[key] for key in card] == [getattr(e, key) for key in card], "an older card"
+
+
+def test_kept_runs_are_small_and_name_no_place_of_a_machine():
+    files = [file for file in runs.KEPT.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 4 << 20
+    assert all(file.suffix in (".json", ".jsonl", ".png", ".txt") for file in files)
+    texts = [read(file) for file in files if file.suffix != ".png"]
+    assert not any(place in text for text in texts for place in ("/home/", "/work/", "/root/"))
 
 
 def test_a_training_that_is_kept_is_shown(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@
 
 /* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */
 typedef struct {
-    const real *a, *b, *bias, *scale, *residual;
+    const real *a, *b, *bias;
     real *c;
     const intptr_t *row_at, *col_at, *c_at;
     intptr_t depth;
@@ -46,16 +46,6 @@ INLINE void store_c(real *c, vreal v, int whole, int lanes) {
         vstore_first(c, v, lanes);
 }
 
-/* acc = acc scale + bias + residual */
-INLINE void scale_tile(const int mr, const int nv, const int part, const tile_args *t, vreal *acc) {
-    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
-        vreal *y = acc + i * nv + j;
-        *y = *y * vload(t->scale + j * VL) + vload(t->bias + j * VL);
-        if (t->residual)
-            *y += load_c(t->residual + t->c_at[i] + j * VL, !part || j < nv - 1, t->lanes);
-    }
-}
-
 /* part: the last vector of a row of C is not whole */
 INLINE void tile(const int mr, const int nv, const int part, const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
@@ -64,8 +54,8 @@ INLINE void tile(const int mr, const int nv, const int part, const tile_args *t)
         const int whole = !part || j < nv - 1;
         acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE
                               ? load_c(t->c + t->c_at[i] + j * VL, whole, t->lanes)
-                          : t->bias && !t->scale ? vload(t->bias + j * VL)
-                                                 : vset(0);
+                          : t->bias ? vload(t->bias + j * VL)
+                                    : vset(0);
     }
     UNROLL(8) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
@@ -83,7 +73,6 @@ INLINE void tile(const int mr, const int nv, const int part, const tile_args *t)
             }
         }
     }
-    if (t->scale) scale_tile(mr, nv, part, t, acc);
     if (t->flags & BLOCK_RELU)
         UNROLL(12) for (int i = 0; i < mr * nv; i++) acc[i] = relu(acc[i]);
     UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
@@ -162,14 +151,12 @@ static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
 static void block(const block_args *p) {
     for (intptr_t j = 0; j < p->n; j += NR) {
         const int cols = (int)(p->n - j < NR ? p->n - j : NR);
-        real bias[NR] = {0}, scale[NR] = {0};
-        if (p->bias) memcpy(bias, (const real *)p->bias + j, (size_t)cols * sizeof(real));
-        if (p->scale) memcpy(scale, (const real *)p->scale + j, (size_t)cols * sizeof(real));
+        real bias[NR] = {0};
+        if (p->bias)
+            for (int q = 0; q < cols; q++) bias[q] = ((const real *)p->bias)[j + q];
         const tile_args t = {.a = p->a,
                              .b = (const real *)p->b + j / NR * p->panel_step,
-                             .bias = p->bias || p->scale ? bias : NULL,
-                             .scale = p->scale ? scale : NULL,
-                             .residual = p->residual ? (const real *)p->residual + j : NULL,
+                             .bias = p->bias ? bias : NULL,
                              .c = (real *)p->c + j * p->c_step,
                              .row_at = p->row_at,
                              .col_at = p->col_at,

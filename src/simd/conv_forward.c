@@ -77,6 +77,24 @@ static real *output_offsets(const conv_output *o, const band_range *r, intptr_t 
            (o->w0 + r->j0 * o->w_step) * o->channels;
 }
 
+/* The sums of a task, still in the cache, times scale, plus bias and residual; then ReLU. */
+static void scale_outputs(const conv_forward_plan *p, const block_args *sums, intptr_t first_out) {
+    const real *scale = (const real *)p->scale + first_out;
+    const real *bias = p->bias ? (const real *)p->bias + first_out : NULL;
+    for (intptr_t i = 0; i < sums->m; i++) {
+        real *y = (real *)sums->c + sums->c_at[i];
+        const real *residual = (const real *)p->residual;
+        if (residual) residual += y - (const real *)p->out.data;
+        for (intptr_t k = 0; k < sums->n; k += VL) {
+            const int lanes = (int)least(VL, sums->n - k), whole = lanes == VL;
+            vreal value = load_c(y + k, whole, lanes) * load_c(scale + k, whole, lanes);
+            if (bias) value += load_c(bias + k, whole, lanes);
+            if (residual) value += load_c(residual + k, whole, lanes);
+            store_c(y + k, p->relu ? relu(value) : value, whole, lanes);
+        }
+    }
+}
+
 static void task(const void *plan, intptr_t index, void *scratch) {
     const conv_forward_plan *p = plan;
     const unsigned mode = fp_enter();
@@ -92,28 +110,23 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .col_at = p->in.tap_at,
                        .c_at = out_at,
                        .c = output_offsets(&p->out, &r, out_at) + first_out,
+                       .bias = p->bias && !p->scale ? (const real *)p->bias + first_out : NULL,
                        .m = operand_offsets(&p->in, &r, pixel_at),
                        .n = least(p->out_block, p->group_outputs - k0),
                        .depth = depth,
                        .panel_step = depth * NR,
                        .c_step = 1};
-    const real *bias = p->bias ? (const real *)p->bias + first_out : NULL;
     for (intptr_t chunk = 0; chunk < p->in.chunks; chunk++) {
         const intptr_t c0 = chunk * p->in.chunk;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
                               least(p->in.chunk, p->in.group_channels - c0), 0, scratch);
         args.b = (const real *)p->packed +
                  ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
-        const int last = chunk == p->in.chunks - 1;
-        args.bias = last || !p->scale ? bias : NULL;
-        args.scale = last && p->scale ? (const real *)p->scale + first_out : NULL;
-        args.residual = p->residual ? (const real *)p->residual +
-                                          ((const real *)args.c - (const real *)p->out.data)
-                                    : NULL;
         args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |
-                     (p->relu && last ? BLOCK_RELU : 0);
+                     (p->relu && !p->scale && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);
         block(&args);
     }
+    if (p->scale) scale_outputs(p, &args, first_out);
     fp_leave(mode);
 }
 

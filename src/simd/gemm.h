@@ -34,8 +34,6 @@ typedef struct {
     void *c;
     const intptr_t *c_at;            /* m offsets: where a row of C starts */
     const void *bias;                /* n values that C starts from, or NULL */
-    const void *scale;               /* n factors, or NULL: C ends as (A B) scale + bias */
-    const void *residual;            /* where scale is: added to that; laid out as C, or NULL */
     intptr_t m, n, depth;
     intptr_t panel_step;
     intptr_t c_step;                 /* elements between the columns of C; 1 is fast */

@@ -53,13 +53,13 @@ typedef struct {
     int relu;
 } tile_output;
 
-/* y of one tile: A^T m A for n output channels. */
-INLINE void transform_output(const int m, const real *product, intptr_t slab, intptr_t n,
-                             const tile_output *o) {
+/* y of one tile: A^T m A for n output channels.  scaled: o has a scale. */
+INLINE void transform_output(const int m, const int scaled, const real *product, intptr_t slab,
+                             intptr_t n, const tile_output *o) {
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[4 * TILE], line[TILE], y[4];
         const vreal bias = o->bias ? vload_up_to(o->bias + k, n - k) : vset(0);
-        const vreal scale = o->scale ? vload_up_to(o->scale + k, n - k) : vset(1);
+        const vreal scale = scaled ? vload_up_to(o->scale + k, n - k) : vset(1);
         for (int j = 0; j < TILE; j++) {
             UNROLL(6) for (int i = 0; i < TILE; i++)
                 line[i] = vload(product + (i * TILE + j) * slab + k);
@@ -69,14 +69,14 @@ INLINE void transform_output(const int m, const real *product, intptr_t slab, in
         for (int i = 0; i < o->rows; i++) {
             map_output(m, half + i * TILE, y);
             UNROLL(4) for (int j = 0; j < m; j++) {
-                if (j >= o->cols) break;
                 const intptr_t at = i * o->row + j * o->col + k;
-                vreal value = y[j] * scale + bias;
-                if (o->residual) value += vload_up_to(o->residual + at, n - k);
+                vreal value = scaled ? y[j] * scale + bias : y[j] + bias;
+                if (scaled && o->residual && j < o->cols)
+                    value += vload_up_to(o->residual + at, n - k);
                 if (o->relu) value = relu(value);
-                if (n - k >= VL)
+                if (j < o->cols && n - k >= VL)
                     vstore(o->out + at, value);
-                else
+                else if (j < o->cols)
                     vstore_first(o->out + at, value, (int)(n - k));
             }
         }
@@ -99,10 +99,14 @@ static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t l
         o.residual = p->residual ? (const real *)p->residual + start : NULL;
         o.rows = (int)least(m, in->rows - at.i);
         o.cols = (int)least(m, in->cols - at.j);
-        if (m == 4)
-            transform_output(4, product, p->slab, n, &o);
+        if (o.scale && m == 4)
+            transform_output(4, 1, product, p->slab, n, &o);
+        else if (o.scale)
+            transform_output(2, 1, product, p->slab, n, &o);
+        else if (m == 4)
+            transform_output(4, 0, product, p->slab, n, &o);
         else
-            transform_output(2, product, p->slab, n, &o);
+            transform_output(2, 0, product, p->slab, n, &o);
     }
 }
 

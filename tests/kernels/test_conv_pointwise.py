@@ -19,7 +19,9 @@ from tests.strategies import FLOATS, SEEDS, integers, reals
 
 DTYPES = pytest.mark.parametrize("dtype", FLOATS)
 PLAIN = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
-PADDINGS = st.sampled_from(((0, 0, 0, 0), (0, 0, 0, 0), (1, 0, 2, 1), (0, 2, 1, 0)))
+PADDINGS = st.sampled_from((  # most of them none
+    *[(0, 0, 0, 0)] * 4, (1, 0, 2, 1), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1),
+))  # fmt: skip
 PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
@@ -87,6 +89,16 @@ def test_both_sides_of_the_threshold(c, k, stride, groups, dtype):
         check(gy, x, w_shape, kw)
         seen.add(few(gy, w_shape, groups))
     assert seen == {False, True}
+
+
+@DTYPES
+@pytest.mark.parametrize("side", range(4))
+def test_padding_that_leaves_the_size_of_the_output_is_met_all_the_same(side, dtype):
+    padding = tuple(int(i == side) for i in range(4))
+    for stride in ((2, 2), (3, 3), (2, 3)):
+        for size in ((7, 7), (5, 7), (4, 6), (1, 1)):  # stride 2 keeps the outputs of odd sides
+            kw = {**PLAIN, "stride": stride, "padding": padding}
+            check(*problem(1, 65, 70, size, kw, dtype, seed=side), kw)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

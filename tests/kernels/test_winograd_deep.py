@@ -37,7 +37,7 @@ from tests.kernels.winograd_probe import PLAIN, check_gate, fenced, operands, rm
 from tests.layouts import check_memory, is_channels_last, lay, same
 from tests.strategies import SEEDS, Axis, Conv
 
-CHUNK, BLOCK, TILES, PASS = 64, 132, 256, 2**24 // 144
+CHUNK, BLOCK, TILES, PASS = 64, 132, 256, 2**24 // 144  # PASS: channels x tiles of a pass
 DEEP_CHANNELS = (64, 65, 71, 72, 80, 97, 100, 128, 129, 200, 257)
 LAYOUTS = ("C", "channels_last", "F", "offset", "strided")
 
@@ -237,56 +237,43 @@ class Fixed:
         return kernel.conv2d_grad_x(x, w, x_shape=shape, algorithm="winograd", **kw)
 
 
-def share(channels):
-    """The most tiles of which 144 bytes a channel are 16 MiB."""
-    return PASS // channels
-
-
 CASES = {
     "63 inputs": Fixed(63, 80, 3, 1, 3, 4), "64 inputs": Fixed(64, 80, 3, 1, 3, 4),
     "63 outputs": Fixed(80, 63, 5, 1, 3, 4), "64 outputs": Fixed(80, 64, 5, 1, 3, 4),
     "256 tiles": Fixed(64, 65, 3, 1, 16, 16), "257 tiles": Fixed(64, 65, 3, 257, 1, 1),
     "256 small tiles": Fixed(64, 65, 5, 4, 8, 8), "257 small tiles": Fixed(64, 65, 5, 1, 1, 257),
-    "256 tiles in a column": Fixed(66, 64, 3, 1, 256, 1),
-    "72,630 channels": Fixed(269, 270, 5, 1, 10, 26), "72,900": Fixed(270, 270, 5, 1, 10, 26),
-    "72,800": Fixed(280, 260, 5, 1, 26, 10), "73,060": Fixed(260, 281, 5, 1, 26, 10),
-    "few inputs": Fixed(40, 1900, 3, 1, 3, 4), "few outputs": Fixed(1900, 40, 3, 1, 3, 4),
-    "few inputs, many tiles": Fixed(40, 1900, 5, 1, 13, 20),
-    "few outputs, many tiles": Fixed(1900, 40, 5, 1, 13, 20),
-    "a chunk and one": Fixed(CHUNK + 1, 64, 3, 1, 2, 3),
-    "two chunks less one": Fixed(2 * CHUNK - 1, 64, 3, 2, 2, 3),
-    "two chunks": Fixed(2 * CHUNK, 64, 5, 1, 2, 3),
-    "two chunks and one": Fixed(2 * CHUNK + 1, 80, 5, 2, 2, 3),
-    "five chunks and one": Fixed(5 * CHUNK + 1, 64, 3, 1, 1, 1),
-    "four panels of 16 and one": Fixed(64, 65, 3, 1, 2, 3),
-    "three panels of 32": Fixed(64, 96, 3, 1, 2, 3),
-    "three panels of 32 and one": Fixed(64, 97, 5, 1, 2, 3),
-    "nine panels of 8": Fixed(64, 72, 3, 1, 2, 3),
-    "nine panels of 8 and one": Fixed(64, 73, 3, 1, 2, 3),
-    "a panel less one": Fixed(64, 127, 5, 1, 2, 3), "one tile": Fixed(64, 64, 3, 1, 1, 1),
-    "one small tile": Fixed(65, 65, 5, 1, 1, 1),
-    "a block less one": Fixed(72, 65, 3, 1, 1, BLOCK - 1), "a block": Fixed(72, 65, 3, 1, 11, 12),
-    "a block and one": Fixed(65, 72, 3, 1, 7, 19),
-    "a block and one in a batch": Fixed(129, 65, 5, BLOCK + 1, 1, 1),
-    "two blocks and one": Fixed(270, 272, 5, 1, 5, 53),
-    "a block and one in groups": Fixed(65, 65, 3, 1, 19, 7, groups=2),
+    "a column of 256 tiles": Fixed(66, 64, 3, 1, 256, 1), "72,630": Fixed(269, 270, 5, 1, 10, 26),
+    "72,900": Fixed(270, 270, 5, 1, 10, 26), "72,800": Fixed(280, 260, 5, 1, 26, 10),
+    "73,060": Fixed(260, 281, 5, 1, 26, 10), "few inputs": Fixed(40, 1900, 3, 1, 3, 4),
+    "few outputs": Fixed(1900, 40, 3, 1, 3, 4), "a chunk + 1": Fixed(CHUNK + 1, 64, 3, 1, 2, 3),
+    "few inputs for many tiles": Fixed(40, 1900, 5, 1, 13, 20),
+    "few outputs for many tiles": Fixed(1900, 40, 5, 1, 13, 20),
+    "2 chunks - 1": Fixed(2 * CHUNK - 1, 64, 3, 2, 2, 3),
+    "2 chunks": Fixed(2 * CHUNK, 64, 5, 1, 2, 3), "4 panels of 16 + 1": Fixed(64, 65, 3, 1, 2, 3),
+    "2 chunks + 1": Fixed(2 * CHUNK + 1, 80, 5, 2, 2, 3), "1 tile": Fixed(64, 64, 3, 1, 1, 1),
+    "5 chunks + 1": Fixed(5 * CHUNK + 1, 64, 3, 1, 1, 1), "1 small tile": Fixed(65, 65, 5, 1, 1, 1),
+    "3 panels of 32": Fixed(64, 96, 3, 1, 2, 3), "3 panels of 32 + 1": Fixed(64, 97, 5, 1, 2, 3),
+    "9 panels of 8": Fixed(64, 72, 3, 1, 2, 3), "9 panels of 8 + 1": Fixed(64, 73, 3, 1, 2, 3),
+    "4 panels of 32 - 1": Fixed(64, 127, 5, 1, 2, 3), "a block": Fixed(72, 65, 3, 1, 11, 12),
+    "a block - 1": Fixed(72, 65, 3, 1, 1, BLOCK - 1), "a block + 1": Fixed(65, 72, 3, 1, 7, 19),
+    "batch of a block + 1": Fixed(129, 65, 5, BLOCK + 1, 1, 1),
+    "2 blocks + 1": Fixed(270, 272, 5, 1, 5, 53), "1 pass of 2048": Fixed(2048, 64, 3, 1, 7, 8),
+    "groups of a block + 1": Fixed(65, 65, 3, 1, 19, 7, groups=2),
     "three groups": Fixed(129, 97, 5, 3, 2, 3, groups=3),
-    "one pass of 2048": Fixed(2048, 64, 3, 1, 7, 8),
-    "two passes of 2048": Fixed(2048, 64, 3, 1, 3, 19),
-    "one pass of 1024": Fixed(1024, 65, 5, 1, 1, share(1024)),
-    "a pass and one tile": Fixed(1024, 65, 5, 1, share(1024) + 1, 1),
-    "one pass of 512": Fixed(512, 64, 3, 1, 1, share(512)),
-    "a pass of 512 and one tile": Fixed(512, 64, 3, 1, 12, 19),
-    "one pass of 456": Fixed(456, 72, 5, 1, 15, 17), "two of 456": Fixed(456, 72, 5, 1, 16, 16),
+    "2 passes of 2048": Fixed(2048, 64, 3, 1, 3, 19), "1 pass of 456": Fixed(456, 72, 5, 1, 15, 17),
+    "1 pass of 1024": Fixed(1024, 65, 5, 1, 1, PASS // 1024),
+    "a pass + 1": Fixed(1024, 65, 5, 1, PASS // 1024 + 1, 1),
+    "1 pass of 512": Fixed(512, 64, 3, 1, 1, PASS // 512), "2 passes": Fixed(2048, 64, 5, 2, 5, 10),
+    "2 passes of 512": Fixed(512, 64, 3, 1, 12, 19), "5 passes": Fixed(2048, 64, 5, 1, 15, 16),
+    "2 passes of 456": Fixed(456, 72, 5, 1, 16, 16),
     "passes and blocks": Fixed(512, 144, 3, 3, 10, 10),
-    "two passes of 100": Fixed(2048, 64, 5, 2, 5, 10), "five passes": Fixed(2048, 64, 5, 1, 15, 16),
     "passes in groups": Fixed(1025, 66, 5, 2, 1, 57, groups=2),
 }  # fmt: skip
 
 
 def test_the_fixed_cases_are_where_they_say():
     for channels, tiles in ((512, 12 * 19 - 1), (2048, 7 * 8), (456, 15 * 17), (1024, 113)):
-        assert share(channels) == tiles
+        assert PASS // channels == tiles
     assert BLOCK * 2 + 1 == 5 * 53 and BLOCK + 1 == 7 * 19
 
 
@@ -313,14 +300,14 @@ def check_fixed(case, threads, at_end=None):
 # -- bits -----------------------------------------------------------------------------------------
 
 OF_EACH_KIND = (
-    "64 outputs", "a chunk and one", "five chunks and one", "one small tile",
-    "three panels of 32 and one", "nine panels of 8 and one", "a block and one",
-    "a block and one in a batch", "a block and one in groups", "three groups",
-    "a pass and one tile", "passes in groups", "few inputs",
+    "64 outputs", "a chunk + 1", "5 chunks + 1", "1 small tile",
+    "3 panels of 32 + 1", "9 panels of 8 + 1", "a block + 1",
+    "batch of a block + 1", "groups of a block + 1", "three groups",
+    "a pass + 1", "passes in groups", "few inputs",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*OF_EACH_KIND, "two blocks and one", "passes and blocks"])
+@pytest.mark.parametrize("name", [*OF_EACH_KIND, "2 blocks + 1", "passes and blocks"])
 def test_bits_do_not_depend_on_threads_or_repetition(name):
     case = CASES[name]
     x, w, b = case.operands()

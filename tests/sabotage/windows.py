@@ -6,6 +6,7 @@ QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
 CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
 EPILOGUE = "tests/nn/test_fused.py tests/kernels/test_conv.py"
 ROWS = "tests/kernels/test_conv_rows.py"
+POINTWISE = "tests/kernels/test_conv_pointwise.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
@@ -58,7 +59,7 @@ FAULTS = [
          "buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;",
          "buffer[i * width + j] = 0;"),
         ("bias-of-the-first-panel",
-         "memcpy(bias, (const real *)p->bias + j,", "memcpy(bias, (const real *)p->bias,"),
+         "bias[q] = ((const real *)p->bias)[j + q];", "bias[q] = ((const real *)p->bias)[q];"),
         ("fused-relu-swallows-nan",
          "return vselect(x < vset(0), vset(0), x); }",
          "return vselect(x > vset(0), x, vset(0)); }"),
@@ -83,9 +84,10 @@ FAULTS = [
          "band_operand(&p->in, &r, group * p->in.group_channels + c0,",
          "band_operand(&p->in, &r, c0,"),
         ("bias-of-the-first-group",
-         "(const real *)p->bias + first_out : NULL", "(const real *)p->bias + k0 : NULL"),
+         ".bias = p->bias && !p->scale ? (const real *)p->bias + first_out :",
+         ".bias = p->bias && !p->scale ? (const real *)p->bias + k0 :"),
         ("relu-before-the-sum-is-whole",
-         "(p->relu && last ? BLOCK_RELU : 0);",
+         "(p->relu && !p->scale && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);",
          "(p->relu ? BLOCK_RELU : 0);"),
     ]),
     *faults_in("src/simd/conv_grad_w.c", CONV, [
@@ -98,6 +100,11 @@ FAULTS = [
         ("parts-share-one-sum",
          "(real *)p->partial + index * taps * p->out_pitch",
          "(real *)p->partial + owner * p->parts * taps * p->out_pitch"),
+        ("only-the-first-run-of-channels-merged",
+         "c1 = index % runs * MERGED;", "c1 = 0 * index;"),
+        ("run-of-channels-over-the-last", "p->in.group_channels - c0 - c1);",
+         "p->in.group_channels - c0);"),
+        ("run-with-the-sums-of-the-first", "+ c1 * p->out_pitch;", "+ 0 * c1;"),
     ]),
     *faults_in("src/simd/conv_depthwise.c", CONV, [
         ("depthwise-pass-overwrites", "t.accumulate = pass > 0;", "t.accumulate = 0;"),
@@ -129,20 +136,20 @@ FAULTS = [
     *faults_in("src/kernels/conv.pyx", CONV, [
         ("pixels-between-strides-not-cleared",
          "if phases > taps:\n        return False", "if phases > taps:\n        return True"),
+        ("short-run-of-channels-not-merged",
+         "owners * parts(p.band.chunk, MERGED),", "owners * max(1, p.band.chunk // MERGED),"),
         ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
     ]),
-    *faults_in("src/simd/block.h", EPILOGUE, [
-        ("scale-of-the-first-panel",
-         "memcpy(scale, (const real *)p->scale + j,", "memcpy(scale, (const real *)p->scale,"),
-        ("residual-of-the-first-panel",
-         "p->residual ? (const real *)p->residual + j : NULL,",
-         "p->residual ? (const real *)p->residual : NULL,"),
-        ("scaled-sums-start-from-the-bias", "t->bias && !t->scale ? vload", "t->bias ? vload"),
-    ]),
     *faults_in("src/simd/conv_forward.c", EPILOGUE, [
-        ("scaled-after-every-chunk", "last && p->scale ?", "p->scale ?"),
         ("scale-of-the-first-group",
-         "(const real *)p->scale + first_out", "(const real *)p->scale + k0"),
+         "(const real *)p->scale + first_out", "(const real *)p->scale"),
+        ("bias-of-a-scaled-first-group",
+         "*bias = p->bias ? (const real *)p->bias + first_out : NULL;",
+         "*bias = p->bias ? p->bias : NULL;"),
+        ("residual-of-the-first-pixel",
+         "residual += y - (const real *)p->out.data;", "residual += first_out;"),
+        ("scaled-sums-rectified-first", "p->relu && !p->scale && chunk", "p->relu && chunk"),
+        ("last-lanes-not-scaled", "k < sums->n; k += VL", "k + VL <= sums->n; k += VL"),
         ("filters-of-any-order-in-order", "filter + p->w_tap[t] * NR", "filter + t * NR"),
     ]),
     *faults_in("src/simd/ndarray.h", "tests/kernels/test_join.py", [
@@ -166,5 +173,15 @@ FAULTS = [
         ("rows-of-the-first-group", "p.a = rows + group * depth * item", "p.a = rows"),
         ("rows-pixels-between-strides", "x[:, :, ::g.stride_h, ::g.stride_w]",
          "x[:, :, :g.P, :g.Q]"),
+    ]),
+    *faults_in("src/kernels/conv_rows.pyx", POINTWISE, [
+        ("pointwise-strides-exchanged",
+         "x[:, :, ::g.stride_h, ::g.stride_w]", "x[:, :, ::g.stride_w, ::g.stride_h]"),
+        ("pointwise-forgets-padding-on-the-left", "and not g.top and not g.left", "and not g.top"),
+        ("pointwise-forgets-padding-on-the-right",
+         " and g.Q == (g.W - 1) // g.stride_w + 1)", ")"),
+        ("pointwise-gradient-of-the-first-group",
+         "p.a_batch, p.a_row, p.a_col = g.group_k, 1, g.K",
+         "p.a_batch, p.a_row, p.a_col = 0, 1, g.K"),
     ]),
 ]  # fmt: skip

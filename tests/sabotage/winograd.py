@@ -6,6 +6,8 @@ WINOGRAD = (
     "tests/kernels/test_winograd_isa.py tests/kernels/test_winograd.py "
     "tests/kernels/test_winograd_limits.py"
 )
+DEEP = "tests/kernels/test_winograd_deep.py " + WINOGRAD
+MERGE = "tests/kernels/test_conv_large.py"
 EPILOGUE = "tests/nn/test_fused.py"
 CHOICE = "tests/test_explain.py tests/kernels/test_winograd_limits.py"
 
@@ -84,7 +86,7 @@ FAULTS = [
          "memset(zeros, 0, (size_t)p->in.pitch * sizeof(real));",
          "memset(zeros, 0, (size_t)p->in.pitch);"),
     ]),
-    *faults_in("src/simd/winograd_deep.c", WINOGRAD, [
+    *faults_in("src/simd/winograd_deep.c", DEEP, [
         ("deep-second-chunk-overwrites", "args.flags = BLOCK_ACCUMULATE;", "args.flags = 0;"),
         ("deep-chunks-with-the-first-filters",
          "transform_weights(p, w + c0 * p->w_in,", "transform_weights(p, w,"),
@@ -129,9 +131,20 @@ FAULTS = [
          "filters[t * VL + lane];",
          "filters[(t % p->in.taps * p->in.taps + t / p->in.taps) * VL + lane];"),
     ]),
+    *faults_in("src/simd/winograd_grad_w.c", MERGE, [
+        ("winograd-merges-the-first-run-of-channels",
+         "c0 = index % runs * MERGED;", "c0 = 0 * index;"),
+        ("last-channel-of-a-run-not-merged",
+         "least(o.channels, c0 + MERGED)", "least(o.channels, c0 + MERGED - 1)"),
+    ]),
     *faults_in("src/kernels/winograd.pyx", WINOGRAD, [
         ("adjoint-padding-of-same",
          "t.top, t.left = g.R - 1 - g.top, g.S - 1 - g.left", "t.top, t.left = g.top, g.left"),
+        ("partial-sums-in-half-the-room",
+         "partial = padded(4 * POINTS * owners * p.parts * p.chunk * p.out_pitch)",
+         "partial = padded(4 * POINTS * owners * p.parts * p.chunk * p.out_pitch // 2)"),
+    ]),
+    *faults_in("src/kernels/winograd.pyx", DEEP, [
         ("weights-of-the-first-deep-group",
          "p.weights = <const float *>weights + group * p.w_group", "p.weights = weights"),
         ("bias-of-the-first-deep-group", "from_channel(end.bias, group * outputs)", "end.bias"),
@@ -141,9 +154,6 @@ FAULTS = [
          "while p.first_tile < t.tiles:", "if p.first_tile < t.tiles:"),
         ("pixels-of-the-first-deep-group",
          "p.tiles.src = <const float *>src + group * inputs", "p.tiles.src = <const float *>src"),
-        ("partial-sums-in-half-the-room",
-         "partial = padded(4 * POINTS * owners * p.parts * p.chunk * p.out_pitch)",
-         "partial = padded(4 * POINTS * owners * p.parts * p.chunk * p.out_pitch // 2)"),
     ]),
     *faults_in("src/kernels/conv_choice.pyx", CHOICE, [
         ("dilation-of-one-axis-overlooked",

@@ -153,6 +153,7 @@ def test_E3_batch_norm_explodes_and_sigmoid_vanishes_and_shortcuts_keep_even():
     assert 1 <= found["residual ReLU, BN", 56][0] <= 30
     assert found["plain ReLU, BN", 56][0] > 100
     assert found["residual sigmoid (after the sum)", 56][0] < 1e-10
+    assert gradient_flow.rounding(data, 0) < 1e-3
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -20,7 +20,8 @@ import minigrad.functional as F
 from minigrad import nn
 
 from ..parts import weighted
-from .framework import Experiment, Plot, Result, Settings, Table, Verdict, say
+from ..pictures import COLORS
+from .framework import Experiment, Plot, Result, Settings, Table, Verdict, cell, say
 from .nets import SmallNet
 from .training import Images, Recipe, errors, fit, images, smooth
 
@@ -205,28 +206,37 @@ def run(settings: Settings) -> Result:
     ]
     tables = [table for table, _ in parts]
     verdicts = [v for _, found in parts for v in found]
-    return Result(tables, verdicts, [Plot(lambda f: draw(f, tables), (8.2, 2.6))])
+    return Result(tables, verdicts, [Plot(lambda f: draw(f, tables), (8.6, 2.6))])
 
 
 def draw(figure: Any, tables: list[Table]) -> None:
     """One small bar chart for each switch."""
     axes = figure.subplots(1, 5)
+    gap = "test minus training\nerror, points"
     panels = (
-        (0, 3, "steps to 15 %\ntraining error"), (1, 2, "test error, %"),
-        (2, 1, "highest learning rate"), (3, 4, "gap, points"), (4, 4, "gap, points"),
+        (0, 3, "steps to 15 %\ntraining error"), (1, 2, "test error, %\n"),
+        (2, 1, "highest rate that\ntrains"), (3, 4, gap), (4, 4, gap),
     )  # fmt: skip
     for axis, (k, column, label) in zip(axes, panels, strict=True):
         rows = tables[k].rows[:2]
-        axis.bar(range(2), [row[column] for row in rows], 0.6, color=["#0072b2", "#d55e00"])
-        names = [str(row[0]).replace(" and ", "\nand ").replace("fc+", "fc +\n") for row in rows]
-        axis.set_xticks(range(2), [n.replace("with batch ", "batch\n") for n in names], fontsize=8)
-        axis.set_ylabel(label)
+        values = [row[column] for row in rows]
+        bars = axis.bar(range(2), values, 0.6, color=COLORS[:2])
+        axis.bar_label(bars, [cell(float(f"{v:.3g}")) for v in values], padding=2, fontsize=8)
+        names = [str(row[0]) for row in rows]
+        axis.set_xticks(range(2), [NAMES.get(n, n) for n in names], fontsize=8)
+        axis.set_title(label, fontsize=8)
+        axis.tick_params(axis="y", labelsize=8)
         axis.grid(axis="x", visible=False)
+        axis.margins(y=0.12)
     axes[2].set(
-        yscale="log", ylim=(0.01, 2), yticks=[0.01, 0.1, 1], yticklabels=["0.01", "0.1", "1"]
+        yscale="log", ylim=(0.01, 3), yticks=[0.01, 0.1, 1], yticklabels=["0.01", "0.1", "1"]
     )
 
 
+NAMES = {
+    "Tanh": "tanh", "with batch norm": "batch\nnorm", "fc": "linear\nlayers",
+    "fc+dropout": "with\ndropout", "as they are": "as they\nare", "crop and flip": "crop\nand flip",
+}  # fmt: skip
 ABLATIONS = Experiment(
     "E8", "ablations",
     "ReLU trains faster than tanh; LRN changes little; batch norm allows learning rates ten times "
@@ -236,8 +246,9 @@ ABLATIONS = Experiment(
     "Krizhevsky et al. 2012, figure 1, sections 3.3 and 4.2; Simonyan and Zisserman 2014, table 3; "
     "Ioffe and Szegedy 2015",
     "how much faster ReLU is depends on scale and start: with Glorot's and He's starts and scaled "
-    "images, as one does now, tanh keeps up on data this easy, where 15 % is the harder mark; "
-    "with batch norm the highest rates leave chance but do not train well; LRN's criterion is that "
-    "little changes, no gain is claimed",
+    "images, as one does now, tanh is as fast; the paper's mark of 25 % is reached in three epochs "
+    "here, where the ratio is smaller (it is in the table), so 15 % is judged, and what does not "
+    "get there counts 1,000 steps; with batch norm the highest rates leave chance but do not train "
+    "well; LRN's criterion is that little changes, no gain is claimed",
     run,
 )  # fmt: skip

@@ -83,14 +83,14 @@ def draw(figure: Any, runs: dict[Key, list[dict[str, Any]]], name: str) -> None:
             for k, found in enumerate(runs[kind, depth]):
                 label = f"{kind}-{depth}" if k == 0 else None
                 axis.plot(found["losses"], color=color, alpha=1 if k == 0 else 0.45, label=label)
-        axis.set(xlabel="step", title=f"{kind} nets", ylim=(0, None))
+        axis.set(xlabel="step", title=f"{kind} nets (pale: the second seed)", ylim=(0, None))
         axis.legend(loc="upper right")
     axes[0].set_ylabel(f"training loss, {name}")
 
 
 DEGRADATION = Experiment(
     "E1", "degradation",
-    "a deeper plain net has a higher training error; a deeper residual net does not",
+    "a deeper plain net has a higher training error; with shortcuts depth costs little",
     "CIFAR-10 train/test error %: plain-20 1.2/9.6, plain-56 5.2/14.2; ResNet-20 0.7/8.2, "
     "ResNet-56 0.2/8.3; the paper's test errors: ResNet-20 8.75, ResNet-56 6.97",
     "He et al. 2015, figures 1 and 6, table 6; plain nets: an independent run of the schedule",

@@ -72,8 +72,8 @@ def draw(figure: Any, curves: list[list[float]], name: str) -> None:
     """Error against the number of nets, each trial and their mean."""
     axis = figure.subplots()
     x = range(1, NETS + 1)
-    for curve in curves:
-        axis.plot(x, curve, color="0.75", lw=1)
+    for k, curve in enumerate(curves):
+        axis.plot(x, curve, color="0.7", lw=1, label=None if k else "one trial")
     axis.plot(x, np.mean(curves, axis=0), "o-", label=f"mean of {len(curves)} trials")
     axis.set(xlabel="nets in the ensemble", ylabel=f"test error on {name}, %", xticks=list(x))
     axis.legend()

@@ -144,6 +144,6 @@ TRANSFER = Experiment(
     "VGG's features with a linear classifier: VOC-2007 89.7 mAP, Caltech-101 92.7 %",
     "Simonyan and Zisserman 2014, appendix B",
     "VGG's features know 1000 classes and these five: the hidden layer of so small a net, which "
-    "the lecture's 'FC7' is, keeps too little and loses to pixels; what the last pool keeps wins",
+    "is the lecture's 'FC7', keeps too little to beat pixels; what the last pool keeps wins",
     run,
 )  # fmt: skip

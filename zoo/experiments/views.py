@@ -14,6 +14,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.data import ArrayDataset
 
+from ..pictures import COLORS
 from ..vgg import VGG, DenseVGG
 from ..views import View, crops_of, cut, probabilities, softmax
 from .framework import Experiment, Plot, Result, Settings, Table, Verdict, say
@@ -139,16 +140,21 @@ def run(settings: Settings) -> Result:
 
 
 def draw(figure: Any, rows: list[tuple[Any, ...]], found: dict[str, list[float]]) -> None:
-    """The error of each view, and of every seed in it; the axis does not begin at 0."""
+    """The error of every seed with each view, and their mean."""
     axis = figure.subplots()
     x = range(len(rows))
-    axis.bar(x, [row[2] for row in rows], 0.6, alpha=0.75)
-    for k in range(len(found["single"])):
-        axis.plot(x, [errors[k] for errors in found.values()], "o", color="0.25", ms=3)
+    for k, errors in enumerate(zip(*found.values(), strict=True)):
+        label = None if k else "one seed"
+        axis.plot(x, errors, "o", color=COLORS[0], alpha=0.6, ms=4, label=label)
+    axis.plot(x, [row[2] for row in rows], "_", color="black", ms=26, mew=1.6, label="mean")
+    for place, row in enumerate(rows):
+        axis.annotate(f"{row[2]:.1f}", (place, row[2]), (16, 0), textcoords="offset points",
+                      va="center", fontsize=8)  # fmt: skip
     axis.set_xticks(x, [f"{row[0]}\n({row[1]})" for row in rows])
-    low = min(min(errors) for errors in found.values())
-    axis.set(xlabel="view (windows of an image)", ylabel="test error, %", ylim=(0.85 * low, None))
+    axis.set(xlabel="view (windows of an image)", ylabel="test error, %",
+             xlim=(-0.5, len(rows) - 0.4))  # fmt: skip
     axis.grid(axis="x", visible=False)
+    axis.legend(loc="upper left")
 
 
 VIEWS = Experiment(
@@ -157,7 +163,7 @@ VIEWS = Experiment(
     "GoogLeNet, top-5 error %: 1 crop 10.07, 10 crops 9.15, 144 crops 7.89; VGG D: dense 24.8, "
     "multi-crop 24.6, both 24.4 (top-1)",
     "Szegedy et al. 2014, table 3; Simonyan and Zisserman 2014, table 5",
-    "places and equalities are exact; the gain on small images is a fraction of a point, and nets "
-    "that saw one scale in training lose by the scales of the 144 crops",
+    "places and equalities are exact; the gain on small images is about a point, and nets that saw "
+    "one scale in training lose by the scales of the 144 crops",
     run,
 )  # fmt: skip
