@@ -336,17 +336,17 @@ def bias_grad(gy):
     cdef int typenum = cnp.PyArray_TYPE(grad), threads
     cdef Py_ssize_t K = cnp.PyArray_DIM(grad, 1), item = cnp.PyArray_ITEMSIZE(grad)
     cdef Py_ssize_t rows = cnp.PyArray_DIM(grad, 0) * cnp.PyArray_DIM(grad, 2)
-    cdef Py_ssize_t parts, part
+    cdef Py_ssize_t shares, share
     cdef const gemm_kernels *kernels = table_for(typenum).gemm
     cdef const char *data = <const char *>cnp.PyArray_DATA(grad)
     cdef ndarray sums
     rows *= cnp.PyArray_DIM(grad, 3)
-    parts = max(1, min(16, rows * K // 65536))
+    shares = max(1, min(16, rows * K // 65536))
     threads = team(10.0 * rows * K)
-    sums = np.empty((parts, K))
-    for part in prange(parts, nogil=True, num_threads=threads, schedule="dynamic", chunksize=1):
+    sums = np.empty((shares, K))
+    for share in prange(shares, nogil=True, num_threads=threads, schedule="dynamic", chunksize=1):
         kernels.column_sums(
-            data + rows * part // parts * K * item,
-            rows * (part + 1) // parts - rows * part // parts, K,
-            <double *>cnp.PyArray_DATA(sums) + part * K)
+            data + rows * share // shares * K * item,
+            rows * (share + 1) // shares - rows * share // shares, K,
+            <double *>cnp.PyArray_DATA(sums) + share * K)
     return (<object>sums).sum(axis=0).astype(grad.dtype, copy=False)

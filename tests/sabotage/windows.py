@@ -152,11 +152,6 @@ FAULTS = [
         ("last-lanes-not-scaled", "k < sums->n; k += VL", "k + VL <= sums->n; k += VL"),
         ("filters-of-any-order-in-order", "filter + p->w_tap[t] * NR", "filter + t * NR"),
     ]),
-    *faults_in("src/simd/ndarray.h", "tests/kernels/test_join.py", [
-        ("pixels-read-many-times-are-in-order", "step < dims[1] || stride", "stride"),
-        ("rows-of-pixels-with-gaps-are-in-order",
-         "stride != step * item) return 0;", "0) return 0;"),
-    ]),
     *faults_in("src/simd/conv_rows.c", ROWS, [
         ("row-reads-over-the-lower-edge",
          "if (h < 0 || h >= p->height ||", "if (h < 0 || h > p->height ||"),
