@@ -6,6 +6,7 @@
  * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows, one vector
  * wide.  Rows past the last full tile get kernels of fewer rows, columns past the last whole vector
  * are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k was tried: slower.
+ * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied.
  */
 #ifndef MINIGRAD_BLOCK_H
 #define MINIGRAD_BLOCK_H

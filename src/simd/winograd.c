@@ -3,7 +3,7 @@
  * Design: tiles stay, filters pass by.  Three steps per task: V of all its tiles, `depth` input
  * channels at a time; for every point t the product M[t] += V[t] U[t], all output channels of the
  * task while V[t] is in L2; and the way back from M to pixels, with bias and ReLU.  U is made once,
- * by pack_task.  Where U is too large for that, see winograd_deep.c.
+ * by pack_task.  Where that does not pay, see winograd_deep.c.
  */
 #include "winograd.h"
 

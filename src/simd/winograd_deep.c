@@ -1,4 +1,4 @@
-/* winograd_deep.c: the forward pass of layers with so many channels that U does not fit in a cache.
+/* winograd_deep.c: the forward pass where U would not fit in a cache, or serve few tiles.
  *
  * Design: filters stay, tiles pass by.  V of many tiles is made once, into memory that all threads
  * share, `depth` channels at a time.  A task then owns NR output channels of a block of tiles:

@@ -32,7 +32,7 @@ from minigrad._kernels import conv as kernel
 from minigrad._kernels import dispatch, memory
 from minigrad.reference import conv as ref
 from tests.kernels.probe import THREADS
-from tests.kernels.test_winograd_limits import SPECIALS, capacity, check_spread, reach
+from tests.kernels.test_winograd_limits import SPECIALS, capacity, check_spread, of_weight, reach
 from tests.kernels.winograd_probe import PLAIN, check_gate, fenced, operands, rms, units
 from tests.layouts import check_memory, is_channels_last, lay, same
 from tests.strategies import SEEDS, Axis, Conv
@@ -353,10 +353,7 @@ def test_a_special_weight_stays_within_its_channels(case, special, spot):
     at = np.unravel_index(spot % w.size, w.shape)
     w[at] = special
     got, want = both(x, w, gy, case.kwargs), both(*wide(x, w, gy), case.kwargs, "direct")
-    of_filter, of_channel = np.zeros(case.y_shape, bool), np.zeros(case.x_shape, bool)
-    of_filter[:, at[0]] = True
-    group = at[0] // (case.k // case.groups)
-    of_channel[:, group * (case.c // case.groups) + at[1]] = True
+    of_filter, of_channel = of_weight(case, at)
     check_spread(got[0], clean[0], want[0], of_filter)
     check_spread(got[1], clean[1], want[1], of_channel)
 
@@ -369,6 +366,7 @@ def test_nothing_is_written_behind_a_result(case, which, count):
     x, w, _, gy = draw(case)
     nbytes = 4 * int(np.prod((case.y_shape, case.x_shape)[which]))
     assume(nbytes >= 4096)
+    memory.empty_cache()  # of blocks that other tests left
     with minigrad.threads(count):
         both(x, w, gy, case.kwargs)  # its blocks exist from here on
         blocks = [memory.empty_array((capacity(nbytes) // 4,), np.uint32) for _ in range(12)]

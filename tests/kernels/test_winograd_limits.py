@@ -114,6 +114,15 @@ def test_a_special_gradient_stays_within_the_tiles_that_read_it(case, special, s
     check_spread(got[2], clean[2], want[2], of_filter)
 
 
+def of_weight(case, at):
+    """Masks of y and gx: what weight `at` = (k, c, r, s) has a part in, its filter and channel."""
+    of_filter, of_channel = np.zeros(case.y_shape, bool), np.zeros(case.x_shape, bool)
+    of_filter[:, at[0]] = True
+    group = at[0] // (case.k // case.groups)
+    of_channel[:, group * (case.c // case.groups) + at[1]] = True
+    return of_filter, of_channel
+
+
 @given(case=winograd_convs(), special=SPECIALS, spot=SEEDS)
 def test_a_special_weight_stays_within_its_channels(case, special, spot):
     assume(case.n)
@@ -122,10 +131,7 @@ def test_a_special_weight_stays_within_its_channels(case, special, spot):
     at = np.unravel_index(spot % w.size, w.shape)
     w[at] = special
     got, want = passes(kernel, x, w, gy, case.kwargs), definition(case, x, w, gy)
-    of_filter, of_channel = np.zeros(case.y_shape, bool), np.zeros(case.x_shape, bool)
-    of_filter[:, at[0]] = True
-    group = at[0] // (case.k // case.groups)
-    of_channel[:, group * (case.c // case.groups) + at[1]] = True
+    of_filter, of_channel = of_weight(case, at)
     check_spread(got[0], clean[0], want[0], of_filter)
     check_spread(got[1], clean[1], want[1], of_channel)
 
@@ -265,6 +271,7 @@ def test_nothing_is_written_behind_a_result(case, which, extra):
     x, w, gy = draw(case)
     nbytes = 4 * int(np.prod((case.y_shape, case.x_shape, case.w_shape)[which]))
     assume(nbytes >= 4096)
+    memory.empty_cache()  # of blocks that other tests left
     with minigrad.threads(extra + 1):
         one_pass(which, x, w, gy, case.kwargs)  # its blocks exist from here on
         blocks = [memory.empty_array((capacity(nbytes) // 4,), np.uint32) for _ in range(12)]
