@@ -7,3 +7,6 @@ cdef enum conv_pass:
 # Whether Winograd's algorithm is taken; ArgError when `algorithm` asks for what cannot be.
 cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum,
                          object algorithm) except -1
+
+# Whether vectors run over images instead of channels, where the definition is computed.
+cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept

@@ -6,8 +6,9 @@ offsets (`src/simd/conv.h`), or Winograd's algorithm where that is faster (`conv
 where, `winograd.pyx` runs it). This module checks the arguments, asks `conv_plan` for blocks, packs
 and runs. conv2d and conv2d_grad_x are one kernel: the gradient of x is a convolution of gy, one for
 every phase of the stride, so nothing is ever multiplied by inserted zeros. Depthwise convolution
-has kernels of its own (`conv_depthwise.pyx`), and where pixels are few, the im2row matrix is made
-after all (`conv_rows.pyx`).
+has kernels of its own (`conv_depthwise.pyx`), narrow layers put images in the lanes
+(`conv_images.pyx`), and where pixels are few, the im2row matrix is made after all
+(`conv_rows.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition. Results are the same bits for any number of threads.
@@ -24,9 +25,11 @@ from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport (
     conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
-from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, takes_winograd
+from minigrad._kernels.conv_choice cimport (
+    FORWARD, GRAD_W, GRAD_X, takes_images, takes_winograd)
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
 from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry, read_geometry
+from minigrad._kernels.conv_images cimport plan_images, plan_images_grad_w
 from minigrad._kernels.conv_plan cimport (
     carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
 from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
@@ -50,14 +53,19 @@ cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py
 
 # --- running -----------------------------------------------------------------------------------
 
-cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop) except -1:
-    """Y = A W: taps, weights and output are set."""
-    cdef const conv_forward_kernels *kernels = table_for(typenum).conv_forward
+cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop,
+                     bint images) except -1:
+    """Y = A W: taps, weights and output are set; images: vectors run over them."""
+    cdef const conv_forward_kernels *kernels = (
+        table_for(typenum).conv_images if images else table_for(typenum).conv_forward)
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
     cdef Py_ssize_t depth, packs, tasks, packed, room
     cdef char *memory
-    plan_forward(p, t, nr, item)
+    if images:
+        plan_images(p, t, nr // 2)
+    else:
+        plan_forward(p, t, nr, item)
     depth = p.band.h.taps * p.band.w.taps * p.band.chunk
     packs = p.groups * p.band.chunks * p.panels
     tasks = p.groups * p.band.image_blocks * p.band.h.blocks * p.band.w.blocks * p.out_blocks
@@ -73,14 +81,19 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop) e
     return 0
 
 
-cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) except -1:
-    """gW = A^T gY: taps and arrays are set."""
-    cdef const conv_grad_w_kernels *kernels = table_for(typenum).conv_grad_w
+cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop,
+                    bint images) except -1:
+    """gW = A^T gY: taps and arrays are set; images: vectors run over them."""
+    cdef const conv_grad_w_kernels *kernels = (
+        table_for(typenum).conv_images_grad_w if images else table_for(typenum).conv_grad_w)
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
     cdef Py_ssize_t owners, partial, room
     cdef char *memory
-    plan_grad_w(p, t, nr, item)
+    if images:
+        plan_images_grad_w(p, t, nr // 2)
+    else:
+        plan_grad_w(p, t, nr, item)
     owners = p.groups * p.band.chunks * p.out_blocks
     partial = p.band.h.taps * p.band.w.taps * p.band.chunk * p.out_pitch * item
     room = kernels.scratch(p)
@@ -99,6 +112,7 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop) exc
 cdef int forward(const geometry *g, ndarray x, ndarray w, const epilogue *end,
                  ndarray y) except -1:
     cdef conv_forward_plan p
+    cdef int typenum = cnp.PyArray_TYPE(x)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
     try:
@@ -114,7 +128,8 @@ cdef int forward(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
-        run_forward(&p, t, cnp.PyArray_TYPE(x), flop_of(g))
+        run_forward(&p, t, typenum, flop_of(g),
+                    end.scale == NULL and takes_images(g, FORWARD, typenum))
     finally:
         scratch_free(memory)
     return 0
@@ -124,6 +139,8 @@ cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
     """One convolution of gy for every phase of the stride; gx is zero where no tap comes."""
     cdef conv_forward_plan p
     cdef Py_ssize_t r, s
+    cdef int typenum = cnp.PyArray_TYPE(gy)
+    cdef bint images = takes_images(g, GRAD_X, typenum)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
     try:
@@ -139,8 +156,8 @@ cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
         for r in range(g.R):
             for s in range(g.S):
                 if plan_phase(g, t, r, s, &p):
-                    run_forward(&p, t, cnp.PyArray_TYPE(gy), 2.0 * g.N * p.band.h.count
-                                * p.band.w.count * p.band.h.taps * p.band.w.taps * g.C * g.group_k)
+                    run_forward(&p, t, typenum, 2.0 * g.N * p.band.h.count * p.band.w.count
+                                * p.band.h.taps * p.band.w.taps * g.C * g.group_k, images)
     finally:
         scratch_free(memory)
     return 0
@@ -149,6 +166,7 @@ cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
 cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
     cdef conv_forward_plan taps
     cdef conv_grad_w_plan p
+    cdef int typenum = cnp.PyArray_TYPE(x)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
     try:
@@ -158,7 +176,7 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
         p.gy, p.grad_w = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(gw)
         p.groups, p.group_outputs = g.groups, g.group_k
-        run_grad_w(&p, t, cnp.PyArray_TYPE(x), flop_of(g))
+        run_grad_w(&p, t, typenum, flop_of(g), takes_images(g, GRAD_W, typenum))
     finally:
         scratch_free(memory)
     return 0

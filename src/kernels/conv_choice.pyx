@@ -16,6 +16,7 @@ import os
 from minigrad.errors import ArgError
 
 cimport numpy as cnp
+from libc.math cimport INFINITY
 
 from minigrad._kernels.conv_geometry cimport read_geometry
 from minigrad._kernels.dispatch cimport table_for
@@ -31,7 +32,9 @@ cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 300                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
+cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
+cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -56,6 +59,33 @@ cdef str obstacle(const geometry *g, conv_pass which, int typenum):
     return None
 
 
+cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
+    """Cycles of one core for the definition, vectors running over output channels."""
+    cdef double inputs = g.group_c, outs = parts(g.group_k, lanes), pixels = <double>g.P * g.Q
+    if which == GRAD_X:
+        inputs, outs = g.group_k, parts(g.group_c, lanes)
+        pixels = <double>g.H * g.W / (g.stride_h * g.stride_w)
+    return g.groups * g.N * pixels * g.R * g.S * inputs * outs * (
+        MULTIPLY if outs > 1 else MULTIPLY_NARROW)
+
+
+cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
+    """Cycles of one core for the definition, vectors running over images."""
+    cdef double products = <double>g.P * g.Q * g.R * g.S * g.group_c * g.K, inputs = g.group_c
+    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
+    if which == GRAD_X:
+        inputs = g.group_k
+        products = <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (g.stride_h * g.stride_w)
+    if inputs * g.R * g.S > MOST_TAPS:
+        return INFINITY
+    return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes)
+
+
+cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept:
+    cdef int lanes = table_for(typenum).lanes
+    return by_images(g, which, lanes) < by_channels(g, which, lanes)
+
+
 cdef struct costs:
     double direct, winograd
 
@@ -69,7 +99,7 @@ cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
         inputs, outputs, h, w = outputs, inputs, g.H, g.W
     ins, outs = parts(inputs, lanes), parts(outputs, lanes)
     multiply = MULTIPLY if outs > 1 else MULTIPLY_NARROW
-    c.direct = <double>g.groups * g.N * h * w * g.R * g.S * inputs * outs * multiply
+    c.direct = min(by_channels(g, which, lanes), by_images(g, which, lanes))
     tiles = <double>parts(g.N * parts(h, m) * parts(w, m), 6) * 6
     weights = inputs * outs * MAP_WEIGHT
     if which == GRAD_W:                # the tiles run along the products' inner dimension

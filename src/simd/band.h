@@ -115,7 +115,7 @@ static void copy_band(const conv_band *b, const band_range *r, intptr_t c0, intp
 }
 
 /* The operand A of range r, `chunk` channels from c0 on: copied to `room`, or src itself. */
-static const real *band_operand(const conv_band *b, const band_range *r, intptr_t c0,
+INLINE const real *band_operand(const conv_band *b, const band_range *r, intptr_t c0,
                                 intptr_t valid, intptr_t c_add, real *room) {
     if (b->band_size) {
         copy_band(b, r, c0, valid, c_add, room);
@@ -138,7 +138,7 @@ static intptr_t pixel_offsets(const band_range *r, intptr_t n_step, intptr_t i_s
 }
 
 /* Offsets of the outputs of a range in the operand A; returns their number. */
-static intptr_t operand_offsets(const conv_band *b, const band_range *r, intptr_t *at) {
+INLINE intptr_t operand_offsets(const conv_band *b, const band_range *r, intptr_t *at) {
     if (b->band_size) {
         const intptr_t row = b->w.slots * b->pitch;
         return pixel_offsets(r, b->h.slots * row, b->h.slot_step * row,

@@ -9,6 +9,8 @@ extern const calibrate_kernels NAME(calibrate_kernels);
 extern const conv_depthwise_kernels NAME(conv_depthwise_kernels);
 extern const conv_forward_kernels NAME(conv_forward_kernels);
 extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
+extern const conv_forward_kernels NAME(conv_images_kernels);
+extern const conv_grad_w_kernels NAME(conv_images_grad_w_kernels);
 extern const conv_rows_kernels NAME(conv_rows_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
 extern const gemm_kernels NAME(gemm_kernels);
@@ -27,6 +29,8 @@ const kernel_table NAME(kernel_table) = {
     .conv_depthwise = &NAME(conv_depthwise_kernels),
     .conv_forward = &NAME(conv_forward_kernels),
     .conv_grad_w = &NAME(conv_grad_w_kernels),
+    .conv_images = &NAME(conv_images_kernels),
+    .conv_images_grad_w = &NAME(conv_images_grad_w_kernels),
     .conv_rows = &NAME(conv_rows_kernels),
     .elementwise = &NAME(elementwise_kernels),
     .gemm = &NAME(gemm_kernels),

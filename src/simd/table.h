@@ -27,6 +27,8 @@ typedef struct {
     const conv_forward_kernels *conv_forward;
     const conv_grad_w_kernels *conv_grad_w;
     const conv_depthwise_kernels *conv_depthwise;
+    const conv_forward_kernels *conv_images;          /* images.h */
+    const conv_grad_w_kernels *conv_images_grad_w;
     const conv_rows_kernels *conv_rows;
     const loss_kernels *loss;
     const lrn_kernels *lrn;

@@ -188,7 +188,7 @@ INLINE vmask byte_lanes(const uint8_t *p) { return *p; }
 INLINE void store_bytes(uint8_t *p, vreal v) { *p = (uint8_t)v; }
 #endif
 
-/* Four by four: out[i * step + k] = in[k * row + i], of reals. */
+/* Four by four, of reals: out_i[k] = in[k * row + i]. */
 #if HAVE_VECTORS
 typedef real quad __attribute__((vector_size(4 * sizeof(real))));
 typedef real quad_u
@@ -199,22 +199,33 @@ typedef real quad_u
 typedef ireal quad_index __attribute__((vector_size(4 * sizeof(real))));
 #define SHUFFLE4(a, b, i, j, k, l) __builtin_shuffle(a, b, (quad_index){i, j, k, l})
 #endif
-INLINE void transpose4(const real *in, intptr_t row, real *out, intptr_t step) {
+INLINE void transpose4_to(const real *in, intptr_t row, real *out0, real *out1, real *out2,
+                          real *out3) {
     const quad a = *(const quad_u *)in, b = *(const quad_u *)(in + row);
     const quad c = *(const quad_u *)(in + 2 * row), d = *(const quad_u *)(in + 3 * row);
     const quad ab0 = SHUFFLE4(a, b, 0, 4, 1, 5), ab1 = SHUFFLE4(a, b, 2, 6, 3, 7);
     const quad cd0 = SHUFFLE4(c, d, 0, 4, 1, 5), cd1 = SHUFFLE4(c, d, 2, 6, 3, 7);
-    *(quad_u *)out = SHUFFLE4(ab0, cd0, 0, 1, 4, 5);
-    *(quad_u *)(out + step) = SHUFFLE4(ab0, cd0, 2, 3, 6, 7);
-    *(quad_u *)(out + 2 * step) = SHUFFLE4(ab1, cd1, 0, 1, 4, 5);
-    *(quad_u *)(out + 3 * step) = SHUFFLE4(ab1, cd1, 2, 3, 6, 7);
+    *(quad_u *)out0 = SHUFFLE4(ab0, cd0, 0, 1, 4, 5);
+    *(quad_u *)out1 = SHUFFLE4(ab0, cd0, 2, 3, 6, 7);
+    *(quad_u *)out2 = SHUFFLE4(ab1, cd1, 0, 1, 4, 5);
+    *(quad_u *)out3 = SHUFFLE4(ab1, cd1, 2, 3, 6, 7);
 }
 #else
-INLINE void transpose4(const real *in, intptr_t row, real *out, intptr_t step) {
-    for (int i = 0; i < 4; i++)
-        for (int k = 0; k < 4; k++) out[i * step + k] = in[k * row + i];
+INLINE void transpose4_to(const real *in, intptr_t row, real *out0, real *out1, real *out2,
+                          real *out3) {
+    for (int k = 0; k < 4; k++) {
+        out0[k] = in[k * row];
+        out1[k] = in[k * row + 1];
+        out2[k] = in[k * row + 2];
+        out3[k] = in[k * row + 3];
+    }
 }
 #endif
+
+/* out[i * step + k] = in[k * row + i] */
+INLINE void transpose4(const real *in, intptr_t row, real *out, intptr_t step) {
+    transpose4_to(in, row, out, out + step, out + 2 * step, out + 3 * step);
+}
 
 /* UNROLL(n) before a loop of constant length: arrays of vectors stay in registers. */
 #define PRAGMA(x) _Pragma(#x)

@@ -1,0 +1,7 @@
+# Narrow layers in tasks whose vectors run over images (see src/kernels/conv_images.pyx).
+from minigrad._kernels.conv cimport conv_forward_plan, conv_grad_w_plan
+from minigrad._kernels.conv_plan cimport tables
+
+# Taps, weights and outputs (or gy) are set: bands of as many images as a vector has lanes.
+cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil
+cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil

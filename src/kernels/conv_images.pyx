@@ -1,0 +1,47 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""How a convolution of a narrow layer is cut into tasks whose vectors run over images.
+
+Design. Vectors over channels are mostly empty where there are 1, 6 or 10 of them;
+`src/simd/images.h` puts an image in every lane instead. The plans are those of the other kernels:
+a band is some rows of `lanes` images, with all channels of a group.
+
+Not here: when this is done (`conv_choice.pyx`), the taps of a pass (`conv_plan.pyx`), running it
+(`conv.pyx`).
+"""
+from minigrad._kernels.conv cimport conv_band
+from minigrad._kernels.conv_plan cimport band_count, choose_bands
+from minigrad._kernels.tasks cimport parts
+
+cdef Py_ssize_t VECTORS = 4096         # of a band's inputs and outputs: 256 KiB, on AVX-512
+cdef Py_ssize_t SUM_PIXELS = 128       # of a band in grad_w: three of their planes are in L1
+cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
+
+
+cdef void set_bands(conv_band *b, tables t, Py_ssize_t pixels, int lanes) noexcept nogil:
+    """Bands of about `pixels` outputs of `lanes` images; offsets of taps as vectors lie."""
+    cdef Py_ssize_t c, r, s, i, j, k = 0
+    b.chunk, b.chunks, b.pitch = b.group_channels, 1, 1
+    choose_bands(b, pixels)
+    b.image_block, b.image_blocks = lanes, parts(b.images, lanes)
+    b.band_pixels = b.h.block * b.w.block
+    b.band_size = b.chunk * b.h.slots * b.w.slots * lanes
+    for c in range(b.chunk):
+        for r in range(b.h.taps):
+            for s in range(b.w.taps):
+                i = b.h.tap[r] - b.h.first if b.h.dense else r * b.h.block
+                j = b.w.tap[s] - b.w.first if b.w.dense else s * b.w.block
+                t.band[k] = ((c * b.h.slots + i) * b.w.slots + j) * lanes
+                k += 1
+    b.tap_at = t.band
+
+
+cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil:
+    set_bands(&p.band, t, max(1, VECTORS // (p.band.group_channels + p.group_outputs)), lanes)
+    p.panels = parts(p.group_outputs, 2 * lanes)
+    p.out_block, p.out_blocks = p.group_outputs, 1
+
+
+cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil:
+    set_bands(&p.band, t, SUM_PIXELS, lanes)
+    p.out_block, p.out_blocks, p.out_pitch = p.group_outputs, 1, p.group_outputs * lanes
+    p.parts = min(parts(TASKS, p.groups), band_count(&p.band))

@@ -1,0 +1,144 @@
+/* conv_images.c: the convolution of narrow layers, vectors running over images (see images.h).
+ *
+ * Design: one task is one band of VL images.  Its tile: 6 outputs of 2 pixels in registers over all
+ * taps; a weight is broadcast, and meets the same tap of two pixels.
+ */
+#include "images.h"
+
+enum { PANEL = 2 * VL };             /* outputs whose weights one task packs */
+
+/* Weights as [group][output][in, tap]: what a tile broadcasts lies in rows. */
+static void pack_task(const void *plan, intptr_t task, void *scratch) {
+    const conv_forward_plan *p = plan;
+    const intptr_t group = task / p->panels, k0 = task % p->panels * PANEL;
+    const intptr_t taps = p->in.h.taps * p->in.w.taps, depth = depth_of(&p->in);
+    const real *w = (const real *)p->weights + group * p->w_group;
+    real *out = (real *)p->packed + task * depth * PANEL;
+    (void)scratch;
+    for (intptr_t k = k0; k < least(k0 + PANEL, p->group_outputs); k++)
+        for (intptr_t c = 0; c < p->in.chunk; c++)
+            for (intptr_t t = 0; t < taps; t++)
+                *out++ = w[k * p->w_out + c * p->w_in + p->w_tap[t]];
+}
+
+static intptr_t scratch_bytes(const conv_forward_plan *p) {
+    return lanes_bytes(p->in.chunk * plane_of(&p->in)) + tables_bytes(&p->in, 0) +
+           lanes_bytes(p->in.band_pixels * p->group_outputs);
+}
+
+typedef struct {
+    const real *band, *weights, *bias;
+    const intptr_t *tap_at, *pixel_at;
+    real *out;                       /* [pixel][output][image] */
+    intptr_t depth, outputs;
+    int relu;
+} outputs_args;
+
+/* `rows` outputs of `columns` pixels: rows * columns sums in registers over all taps. */
+INLINE void outputs_tile(const int rows, const int columns, const outputs_args *s) {
+    vreal sum[ROWS * COLUMNS];
+    const real *w[ROWS], *x[COLUMNS];
+    UNROLL(2) for (int j = 0; j < columns; j++) x[j] = s->band + s->pixel_at[j];
+    UNROLL(6) for (int i = 0; i < rows; i++) {
+        w[i] = s->weights + i * s->depth;
+        UNROLL(2) for (int j = 0; j < columns; j++)
+            sum[i * columns + j] = vset(s->bias ? s->bias[i] : 0);
+    }
+    for (intptr_t t = 0; t < s->depth; t++) {
+        vreal values[COLUMNS];
+        UNROLL(2) for (int j = 0; j < columns; j++) values[j] = vload(x[j] + s->tap_at[t]);
+        UNROLL(6) for (int i = 0; i < rows; i++) {
+            const vreal weight = vset(w[i][t]);
+            UNROLL(2) for (int j = 0; j < columns; j++) sum[i * columns + j] += weight * values[j];
+        }
+    }
+    UNROLL(6) for (int i = 0; i < rows; i++) UNROLL(2) for (int j = 0; j < columns; j++) {
+        const vreal value = sum[i * columns + j];
+        vstore(s->out + (j * s->outputs + i) * VL,
+               s->relu ? vselect(value < vset(0), vset(0), value) : value);
+    }
+}
+
+static void two_pixels(int rows, const outputs_args *s) {
+    switch (rows) {
+    case 1: outputs_tile(1, 2, s); break;
+    case 2: outputs_tile(2, 2, s); break;
+    case 3: outputs_tile(3, 2, s); break;
+    case 4: outputs_tile(4, 2, s); break;
+    case 5: outputs_tile(5, 2, s); break;
+    default: outputs_tile(6, 2, s);
+    }
+}
+
+static void one_pixel(int rows, const outputs_args *s) {
+    switch (rows) {
+    case 1: outputs_tile(1, 1, s); break;
+    case 2: outputs_tile(2, 1, s); break;
+    case 3: outputs_tile(3, 1, s); break;
+    case 4: outputs_tile(4, 1, s); break;
+    case 5: outputs_tile(5, 1, s); break;
+    default: outputs_tile(6, 1, s);
+    }
+}
+
+/* All outputs of all pixels of a band; rows are shared out evenly: 16 are 6 + 5 + 5. */
+static void all_outputs(const conv_forward_plan *p, intptr_t pixels, outputs_args s) {
+    const intptr_t K = p->group_outputs, tiles = (K + ROWS - 1) / ROWS;
+    const real *weights = s.weights, *bias = s.bias;
+    real *out = s.out;
+    for (intptr_t q = 0; q < pixels; q += 2, s.pixel_at += 2)
+        for (intptr_t tile = 0; tile < tiles; tile++) {
+            const intptr_t k = K * tile / tiles;
+            s.weights = weights + k * s.depth;
+            s.bias = bias ? bias + k : NULL;
+            s.out = out + (q * K + k) * VL;
+            (q + 1 < pixels ? two_pixels : one_pixel)((int)(K * (tile + 1) / tiles - k), &s);
+        }
+}
+
+/* [pixel][output][image] back to channels-last images. */
+static void store_outputs(const conv_forward_plan *p, const band_range *r, intptr_t first_out,
+                          const real *src) {
+    const conv_output *o = &p->out;
+    const intptr_t image = o->height * o->width * o->channels, K = p->group_outputs;
+    const intptr_t run = o->w_step == 1 && K == o->channels ? r->cols : 1;
+    for (intptr_t i = 0; i < r->rows; i++)
+        for (intptr_t j = 0; j < r->cols; j += run, src += run * K * VL)
+            from_lanes(src, r->images, run * K,
+                       (real *)o->data + r->n0 * image + first_out +
+                           ((o->h0 + (r->i0 + i) * o->h_step) * o->width + o->w0 +
+                            (r->j0 + j) * o->w_step) * o->channels,
+                       image);
+}
+
+static void task(const void *plan, intptr_t index, void *scratch) {
+    const conv_forward_plan *p = plan;
+    const conv_band *b = &p->in;
+    const unsigned mode = fp_enter();
+    const intptr_t group = index / band_count(b), first_out = group * p->group_outputs;
+    const band_range r = band_at(b, index % band_count(b));
+    real *band = scratch;
+    real *out = (real *)((char *)scratch + lanes_bytes(b->chunk * plane_of(b)));
+    intptr_t *pixel_at = (intptr_t *)((char *)out +
+                                      lanes_bytes(b->band_pixels * p->group_outputs));
+    intptr_t *row_at = (intptr_t *)((char *)pixel_at + offsets_bytes(b->band_pixels));
+    const intptr_t pixels = band_pixels(b, &r, pixel_at);
+    band_to_lanes(b, &r, group * b->chunk, row_at, band);
+    all_outputs(p, pixels,
+                (outputs_args){.band = band,
+                               .weights = (const real *)p->packed +
+                                          group * p->panels * depth_of(b) * PANEL,
+                               .bias = p->bias ? (const real *)p->bias + first_out : NULL,
+                               .tap_at = b->tap_at,
+                               .pixel_at = pixel_at,
+                               .out = out,
+                               .depth = depth_of(b),
+                               .outputs = p->group_outputs,
+                               .relu = p->relu});
+    store_outputs(p, &r, first_out, out);
+    fp_leave(mode);
+}
+
+extern const conv_forward_kernels NAME(conv_images_kernels);
+const conv_forward_kernels NAME(conv_images_kernels) = {
+    .scratch = scratch_bytes, .pack = pack_task, .task = task};
