@@ -21,7 +21,8 @@ cdef extern from "gemm.h" nogil:
         const Py_ssize_t *col_at
         const Py_ssize_t *c_at
         int pack_a
-        Py_ssize_t a_pitch
+        Py_ssize_t a_pitch, a_room
+        int pack_b
         int relu, bias_by_rows
 
     ctypedef struct gemm_kernels:

@@ -28,6 +28,9 @@ cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 b
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
 cdef double PACKED = 64e6              # bytes of a batch's B that are packed at a time
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
+cdef double BIG = 1e6                  # elements of a matrix that no cache of a core holds
+cdef Py_ssize_t STREAM_DEPTH = 128     # then: rows of B in a block, and bytes of each of them, so
+cdef Py_ssize_t STREAM_BYTES = 2048    # that memory is read in long runs
 
 
 cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most, Py_ssize_t unit) noexcept nogil:
@@ -49,36 +52,40 @@ cdef void transpose(gemm_plan *p) noexcept nogil:
     p.bias_by_rows = True
 
 
-cdef double cost(double m, double n, double k, bint b_by_rows, bint c_by_rows,
+cdef double cost(double m, double n, double k, bint a_by_rows, bint b_by_rows, bint c_by_rows,
                  int lanes) noexcept nogil:
-    """Cycles, roughly: the tiles, packing B (a copy, or a transposition), storing C."""
+    """Cycles, roughly: tiles, packing B (a copy, or a transposition), storing C, columns of A."""
     cdef double vectors = (n + lanes - 1) // lanes, rows = (m + 5) // 6 * 6
+    cdef double columns = 0 if a_by_rows or m * k < BIG else 2.0
     return k * rows * vectors * 0.5 + k * n * (0.25 if b_by_rows else 1.0) + m * n * (
-        0.1 if c_by_rows else 2.0)
+        0.1 if c_by_rows else 2.0) + m * k * columns
 
 
-cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels) noexcept nogil:
-    """Block sizes and how A is read, from the shapes alone."""
+cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t item) noexcept nogil:
+    """Block sizes and how A and B are read, from the shapes alone."""
     cdef int mr = kernels.mr, nr = kernels.nr
     cdef double flop = 2.0 * p.m * p.n * p.k
     cdef Py_ssize_t columns
-    if cost(p.n, p.m, p.k, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
-            p.m, p.n, p.k, p.b_col == 1, p.c_col == 1, nr // 2):
+    cdef bint stream
+    if cost(p.n, p.m, p.k, p.b_row == 1, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
+            p.m, p.n, p.k, p.a_col == 1, p.b_col == 1, p.c_col == 1, nr // 2):
         transpose(p)
-    p.k_block = even(p.k, DEPTH if p.c_col == 1 else 3 * DEPTH, 1)
+    stream = p.c_col == 1 and p.b_col == 1 and p.m <= ROWS and <double>p.k * p.n > BIG
+    p.k_block = even(p.k, STREAM_DEPTH if stream else DEPTH if p.c_col == 1 else 3 * DEPTH, 1)
     p.k_blocks = parts(p.k, p.k_block)
     p.m_block = even(p.m, ROWS, mr)
     p.panels = parts(p.n, nr)
-    columns = p.panels
+    columns = min(p.panels, max(4, STREAM_BYTES // (nr * item))) if stream else p.panels
     if flop * p.batch > 3e6:
         while columns > 4 and parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS:
             columns = parts(columns, 2)
-        while p.m_block > 4 * mr and (
+        while p.m_block > 4 * mr and not stream and (
                 parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS):
             p.m_block = parts(parts(p.m_block, 2), mr) * mr
     p.m_blocks = parts(p.m, p.m_block)
     p.n_block = columns * nr
     p.n_blocks = parts(p.n, p.n_block)
+    p.pack_b = stream and p.m_blocks == 1
     p.a_pitch = p.k_block + nr
     p.pack_a = A_AS_IT_IS
     if columns >= 8 and p.m >= mr:
@@ -130,22 +137,26 @@ cdef int multiply_some(gemm_plan *p, int typenum) except -1:
     cdef double flop = 2.0 * p.batch * p.m * p.n * p.k
     cdef char *memory
     cdef int threads = team(flop)
-    choose_blocks(p, kernels)
-    p.packed_batch = p.k_blocks * p.panels * p.k_block * kernels.nr
+    choose_blocks(p, kernels, item)
+    p.packed_batch = p.k_blocks * p.panels * p.k_block * kernels.nr if not p.pack_b else 0
     packed = times("matmul", p.packed_batch, item)
     if p.b_batch:
         packed = times("matmul", packed, p.batch)
     else:
         p.packed_batch = 0
     packed = padded(packed)
+    p.a_room = 0
     if p.pack_a != A_AS_IT_IS:
-        room = padded((p.m_block + kernels.mr) * p.a_pitch * item)
+        p.a_room = padded((p.m_block + kernels.mr) * p.a_pitch * item)
+    room = p.a_room
+    if p.pack_b:
+        room += padded(p.k_block * p.n_block * item)
     offsets = padded((2 * p.m_block + p.k_block) * sizeof(Py_ssize_t))
     memory = <char *>scratch(packed + offsets + room * threads)
     try:
         p.packed = memory
         fill_offsets(p, kernels.mr, <Py_ssize_t *>(memory + packed))
-        packs = p.panels * p.k_blocks * (p.batch if p.packed_batch else 1)
+        packs = 0 if p.pack_b else p.panels * p.k_blocks * (p.batch if p.packed_batch else 1)
         tasks = p.m_blocks * p.n_blocks * p.batch
         run_tasks(kernels.pack, p, packs, 4.0 * p.k_block * kernels.nr, NULL, 0, threads)
         run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + offsets, room, threads)

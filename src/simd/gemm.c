@@ -1,7 +1,8 @@
 /* gemm.c: the dense product by blocks (gemm.h: what a block is; block.h: how a tile is computed).
  *
  * Design: the loops of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication"
- * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1.
+ * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1;
+ * where no other task would use it, each task packs its own part of B, which then never leaves L2.
  * A is read where it lies; only where that would cost (columns far apart, or rows a large power of
  * two apart) a block of it is copied to scratch first.  Absent on purpose: threads and the choice
  * of blocks (src/kernels/gemm.pyx).
@@ -10,22 +11,33 @@
 
 INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
 
-/* Panel `task` of B: packed[k][lane] = B[k0 + k][panel NR + lane], zeros past column n. */
+/* `panels` panels of B from column j on, rows k0 ..: out[panel][k][lane], zeros past column n. */
+static void pack_panels(const gemm_plan *p, const real *b, intptr_t j, intptr_t panels,
+                        intptr_t depth, real *out) {
+    const intptr_t size = p->k_block * NR;
+    b += j * p->b_col;
+    if (p->b_col == 1 || p->b_row != 1) {
+        for (intptr_t k = 0; k < depth; k++, b += p->b_row)
+            for (intptr_t i = 0; i < panels; i++)
+                pack_row(b + i * NR * p->b_col, p->b_col, p->n - j - i * NR,
+                         out + i * size + k * NR);
+        return;
+    }
+    for (intptr_t i = 0; i < panels; i++, j += NR, b += NR * p->b_col, out += size) {
+        const intptr_t lanes = least(NR, p->n - j);
+        if (lanes < NR) memset(out, 0, (size_t)(depth * NR) * sizeof(real));
+        pack_lanes(b, p->b_col, lanes, depth, out, NR);
+    }
+}
+
+/* Panel `task` of all of B: [batch][k block][panel]. */
 static void pack_task(const void *plan, intptr_t task, void *scratch) {
     const gemm_plan *p = plan;
     (void)scratch;
     const intptr_t j = task % p->panels * NR, k0 = task / p->panels % p->k_blocks * p->k_block;
-    const intptr_t batch = task / p->panels / p->k_blocks, depth = least(p->k_block, p->k - k0);
-    const real *b = (const real *)p->b + batch * p->b_batch + k0 * p->b_row + j * p->b_col;
-    real *out = (real *)p->packed + task * p->k_block * NR;
-    if (p->b_col == 1 || p->b_row != 1) {
-        for (intptr_t k = 0; k < depth; k++)
-            pack_row(b + k * p->b_row, p->b_col, p->n - j, out + k * NR);
-        return;
-    }
-    const intptr_t lanes = least(NR, p->n - j);
-    if (lanes < NR) memset(out, 0, (size_t)(depth * NR) * sizeof(real));
-    pack_lanes(b, p->b_col, lanes, depth, out, NR);
+    const intptr_t batch = task / p->panels / p->k_blocks;
+    pack_panels(p, (const real *)p->b + batch * p->b_batch + k0 * p->b_row, j, 1,
+                least(p->k_block, p->k - k0), (real *)p->packed + task * p->k_block * NR);
 }
 
 /* A block of A, row by row at a_pitch: row_at = i a_pitch, col_at = k. */
@@ -66,7 +78,9 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     const intptr_t i0 = index / p->n_blocks % p->m_blocks * p->m_block;
     const intptr_t batch = index / p->n_blocks / p->m_blocks;
     const real *a = (const real *)p->a + batch * p->a_batch + i0 * p->a_row;
-    const real *b = (const real *)p->packed + batch * p->packed_batch + j0 * p->k_block;
+    const real *b = (const real *)p->b + batch * p->b_batch;
+    const real *packed = (const real *)p->packed + batch * p->packed_batch + j0 * p->k_block;
+    real *own = (real *)((char *)scratch + p->a_room);
     block_args args = {.row_at = p->row_at,
                        .col_at = p->col_at,
                        .c_at = p->c_at,
@@ -84,7 +98,9 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         const intptr_t k0 = block_k * p->k_block;
         args.depth = least(p->k_block, p->k - k0);
         args.a = operand_a(p, a + k0 * p->a_col, args.m, args.depth, scratch);
-        args.b = b + block_k * p->panels * p->k_block * NR;
+        args.b = p->pack_b ? own : packed + block_k * p->panels * p->k_block * NR;
+        if (p->pack_b)
+            pack_panels(p, b + k0 * p->b_row, j0, (args.n + NR - 1) / NR, args.depth, own);
         if (block_k == p->k_blocks - 1 && p->relu) args.flags |= BLOCK_RELU;
         block(&args);
         args.flags |= BLOCK_ACCUMULATE;

@@ -53,6 +53,8 @@ typedef struct {
     const intptr_t *row_at, *col_at, *c_at;
     enum { A_AS_IT_IS, A_BY_ROWS, A_BY_COLUMNS } pack_a;
     intptr_t a_pitch;                /* A_BY_ROWS: elements between rows of the copy */
+    intptr_t a_room;                 /* bytes of scratch for the copy; a task's own B follows */
+    int pack_b;                      /* m_blocks is 1: each task packs its panels by itself */
     int relu, bias_by_rows;
 } gemm_plan;
 
