@@ -11,7 +11,7 @@ cdef ndarray channels_last(ndarray a)
 
 # Copy images (N, C, H, W) whose pixels lie in order to pixels `out_pitch` elements apart; False,
 # and nothing is copied, where they lie in another order.
-cdef bint copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch)
+cdef int copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch) except -1
 
 # A new array of channels-last zeros.
 cdef ndarray zeros(int nd, const Py_ssize_t *dims, int typenum, bint last)

@@ -20,7 +20,6 @@ import numpy as np
 from minigrad.errors import ArgError, ShapeError
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport (
@@ -344,27 +343,35 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     return gw
 
 
+cdef struct ColumnSums:
+    const gemm_kernels *kernels
+    const char *data
+    Py_ssize_t rows, columns, shares, item
+    double *sums                     # (shares, columns)
+
+
+cdef void column_sums_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const ColumnSums *p = <const ColumnSums *>plan
+    cdef Py_ssize_t first = p.rows * task // p.shares
+    p.kernels.column_sums(p.data + first * p.columns * p.item,
+                          p.rows * (task + 1) // p.shares - first, p.columns,
+                          p.sums + task * p.columns)
+
+
 def bias_grad(gy):
     """gb[k] = sum_npq gy[n,k,p,q], summed in double but for runs of 64.
 
     Shapes  gy: (N, K, P, Q); gb: (K,)
     Raises  ShapeError, DTypeError
     """
-    cdef ndarray grad = channels_last(floats("bias_grad", "gy", gy, 4, -1))
-    cdef int typenum = cnp.PyArray_TYPE(grad), threads
-    cdef Py_ssize_t K = cnp.PyArray_DIM(grad, 1), item = cnp.PyArray_ITEMSIZE(grad)
-    cdef Py_ssize_t rows = cnp.PyArray_DIM(grad, 0) * cnp.PyArray_DIM(grad, 2)
-    cdef Py_ssize_t shares, share
-    cdef const gemm_kernels *kernels = table_for(typenum).gemm
-    cdef const char *data = <const char *>cnp.PyArray_DATA(grad)
-    cdef ndarray sums
-    rows *= cnp.PyArray_DIM(grad, 3)
-    shares = max(1, min(16, rows * K // 65536))
-    threads = team(10.0 * rows * K)
-    sums = np.empty((shares, K))
-    for share in prange(shares, nogil=True, num_threads=threads, schedule="dynamic", chunksize=1):
-        kernels.column_sums(
-            data + rows * share // shares * K * item,
-            rows * (share + 1) // shares - rows * share // shares, K,
-            <double *>cnp.PyArray_DATA(sums) + share * K)
+    cdef ndarray grad = channels_last(floats("bias_grad", "gy", gy, 4, -1)), sums
+    cdef ColumnSums p
+    p.kernels, p.data = table_for(cnp.PyArray_TYPE(grad)).gemm, cnp.PyArray_BYTES(grad)
+    p.columns, p.item = cnp.PyArray_DIM(grad, 1), cnp.PyArray_ITEMSIZE(grad)
+    p.rows = cnp.PyArray_DIM(grad, 0) * cnp.PyArray_DIM(grad, 2) * cnp.PyArray_DIM(grad, 3)
+    p.shares = max(1, min(16, p.rows * p.columns // 65536))
+    sums = np.empty((p.shares, p.columns))
+    p.sums = <double *>cnp.PyArray_DATA(sums)
+    run_tasks(column_sums_task, &p, p.shares, 10.0 * p.rows * p.columns / p.shares, NULL, 0,
+              team(10.0 * p.rows * p.columns))
     return (<object>sums).sum(axis=0).astype(grad.dtype, copy=False)

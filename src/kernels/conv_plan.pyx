@@ -122,6 +122,11 @@ cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
     return best
 
 
+cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil:
+    """Channels whose products are summed, over all taps, before those of the next channels."""
+    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, DEPTH)
+
+
 cdef void set_slots(conv_axis *x) noexcept nogil:
     """The source rows of a band: all between the first and the last, or those that are met."""
     cdef Py_ssize_t r, last = x.first, dense
@@ -202,10 +207,10 @@ cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
 cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t taps = b.h.taps * b.w.taps, pixels, wanted
-    cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
-    flop *= b.images * b.h.count * b.w.count
-    b.chunk = choose_chunk(b.group_channels, taps, DEPTH)
+    cdef Py_ssize_t pixels, wanted
+    cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels
+    flop *= b.h.taps * b.w.taps * b.images * b.h.count * b.w.count
+    b.chunk = forward_chunk(b)
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
     p.panels = parts(p.group_outputs, nr)

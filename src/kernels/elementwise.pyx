@@ -23,11 +23,11 @@ import numpy as np
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
-from cython.parallel cimport prange
 
 from minigrad._kernels.dispatch cimport elementwise_kernels, table_for
 from minigrad._kernels.memory cimport empty, empty_strided
-from minigrad._kernels.threads cimport check_signals, team
+from minigrad._kernels.tasks cimport parts, run_tasks
+from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
@@ -49,7 +49,6 @@ cdef extern from "Python.h":
 cdef enum:
     SMALL = 4096                     # bytes: NumPy's own memory and no thought of threads
     CHUNK = 16384                    # elements of one task
-    SLICE = 1 << 25                  # elements between two looks at Ctrl-C
 
 
 # --- running a loop over n elements ------------------------------------------------------------
@@ -64,6 +63,7 @@ cdef struct Job:
     char *z
     double number
     Py_ssize_t item                  # bytes of an element
+    Py_ssize_t n
 
 
 cdef void play(const Job *job, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -76,23 +76,34 @@ cdef void play(const Job *job, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
         job.unary(job.x + at, job.z + at, n)
 
 
-cdef int play_all(const Job *job, Py_ssize_t n, double cost) except -1:
-    """Run the job; big ones in parallel, in slices that let Ctrl-C in."""
-    cdef Py_ssize_t first = 0, count, chunk, chunks
-    cdef int threads = team(n * cost)
+cdef void job_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const Job *job = <const Job *>plan
+    play(job, task * CHUNK, min(<Py_ssize_t>CHUNK, job.n - task * CHUNK))
+
+
+cdef int play_all(Job *job, Py_ssize_t n, double cost) except -1:
+    """Run the job; big ones in parallel."""
     if n <= CHUNK:
         play(job, 0, n)
         return 0
-    while first < n:
-        count = min(n - first, <Py_ssize_t>SLICE)
-        chunks = (count + CHUNK - 1) // CHUNK
-        for chunk in prange(chunks, nogil=True, num_threads=threads, schedule="dynamic",
-                            chunksize=1):
-            play(job, first + chunk * CHUNK, min(<Py_ssize_t>CHUNK, count - chunk * CHUNK))
-        first += count
-        if first < n:
-            check_signals()
-    return 0
+    job.n = n
+    return run_tasks(job_task, job, parts(n, CHUNK), CHUNK * cost, NULL, 0, team(n * cost))
+
+
+cdef struct Pixels:
+    # Two images, pixel by pixel; pitches in bytes.
+    binary_kernel kernel
+    const char *x
+    const char *y
+    char *z
+    Py_ssize_t x_pitch, y_pitch, z_pitch, pixels, channels, step
+
+
+cdef void pixels_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const Pixels *p = <const Pixels *>plan
+    cdef Py_ssize_t at
+    for at in range(task * p.step, min(p.pixels, (task + 1) * p.step)):
+        p.kernel(p.x + at * p.x_pitch, p.y + at * p.y_pitch, p.z + at * p.z_pitch, p.channels)
 
 
 cdef object pixel_by_pixel(binary_kernel kernel, cnp.ndarray x, cnp.ndarray y, int typenum):
@@ -100,29 +111,23 @@ cdef object pixel_by_pixel(binary_kernel kernel, cnp.ndarray x, cnp.ndarray y, i
 
     Runs of pixels are tasks; z is channels-last.
     """
-    cdef Py_ssize_t x_pitch, y_pitch, pixels, channels, step, task, at
+    cdef Pixels p
     cdef Py_ssize_t item = 8 if typenum == cnp.NPY_DOUBLE else 4
-    cdef const char *xs = <const char *>cnp.PyArray_DATA(x)
-    cdef const char *ys = <const char *>cnp.PyArray_DATA(y)
     cdef cnp.ndarray z
-    cdef char *zs
-    cdef int threads
-    if not array_pixels(x, &x_pitch) or not array_pixels(y, &y_pitch):
+    if not array_pixels(x, &p.x_pitch) or not array_pixels(y, &p.y_pitch):
         return None
     for i in range(4):
         if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(y, i):
             return None
     z = empty(4, <const Py_ssize_t *>cnp.PyArray_DIMS(x), typenum, True)
-    zs = <char *>cnp.PyArray_DATA(z)
-    channels = cnp.PyArray_DIM(x, 1)
-    pixels = cnp.PyArray_SIZE(x) // channels
-    step = max(CHUNK // channels, 1)
-    threads = team(pixels * channels * MEMORY)
-    for task in prange((pixels + step - 1) // step, nogil=True, num_threads=threads,
-                       schedule="dynamic", chunksize=1):
-        for at in range(task * step, min(pixels, (task + 1) * step)):
-            kernel(xs + at * x_pitch * item, ys + at * y_pitch * item, zs + at * channels * item,
-                   channels)
+    p.kernel, p.channels = kernel, cnp.PyArray_DIM(x, 1)
+    p.x, p.y = <const char *>cnp.PyArray_DATA(x), <const char *>cnp.PyArray_DATA(y)
+    p.z = <char *>cnp.PyArray_DATA(z)
+    p.x_pitch, p.y_pitch, p.z_pitch = p.x_pitch * item, p.y_pitch * item, p.channels * item
+    p.pixels = cnp.PyArray_SIZE(x) // p.channels
+    p.step = max(CHUNK // p.channels, 1)
+    run_tasks(pixels_task, &p, parts(p.pixels, p.step), p.step * p.channels * MEMORY, NULL, 0,
+              team(p.pixels * p.channels * MEMORY))
     return z
 
 
@@ -351,18 +356,29 @@ def bias_relu(x, b):
     return z
 
 
+cdef struct BiasRows:
+    const elementwise_kernels *table
+    const char *x
+    const char *b
+    char *z
+    Py_ssize_t rows, columns, step, item
+
+
+cdef void bias_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const BiasRows *p = <const BiasRows *>plan
+    cdef Py_ssize_t at = task * p.step * p.columns * p.item
+    p.table.bias_relu(p.x + at, p.b, p.z + at, min(p.step, p.rows - task * p.step), p.columns)
+
+
 cdef int bias_rows(cnp.ndarray x, cnp.ndarray b, cnp.ndarray z, bint wide) except -1:
     """The rows of x in parallel, CHUNK elements or one row to a task."""
-    cdef const elementwise_kernels *table = f64 if wide else f32
-    cdef Py_ssize_t columns = cnp.PyArray_SIZE(b), item = 8 if wide else 4
-    cdef Py_ssize_t rows = cnp.PyArray_SIZE(x) // max(columns, 1)
-    cdef Py_ssize_t step = max(CHUNK // max(columns, 1), 1), task, at
-    cdef const char *xs = <const char *>cnp.PyArray_DATA(x)
-    cdef const char *bs = <const char *>cnp.PyArray_DATA(b)
-    cdef char *zs = <char *>cnp.PyArray_DATA(z)
-    cdef int threads = team(rows * columns * MEMORY)
-    for task in prange((rows + step - 1) // step, nogil=True, num_threads=threads,
-                       schedule="dynamic", chunksize=1):
-        at = task * step * columns * item
-        table.bias_relu(xs + at, bs, zs + at, min(step, rows - task * step), columns)
-    return 0
+    cdef BiasRows p
+    p.table = f64 if wide else f32
+    p.item = 8 if wide else 4
+    p.columns = cnp.PyArray_SIZE(b)
+    p.rows = cnp.PyArray_SIZE(x) // max(p.columns, 1)
+    p.step = max(CHUNK // max(p.columns, 1), 1)
+    p.x, p.b = <const char *>cnp.PyArray_DATA(x), <const char *>cnp.PyArray_DATA(b)
+    p.z = <char *>cnp.PyArray_DATA(z)
+    return run_tasks(bias_task, &p, parts(p.rows, p.step), p.step * p.columns * MEMORY, NULL, 0,
+                     team(p.rows * p.columns * MEMORY))

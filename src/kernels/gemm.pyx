@@ -67,8 +67,8 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     cdef double flop = 2.0 * p.m * p.n * p.k
     cdef Py_ssize_t columns
     cdef bint stream
-    if cost(p.n, p.m, p.k, p.b_row == 1, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
-            p.m, p.n, p.k, p.a_col == 1, p.b_col == 1, p.c_col == 1, nr // 2):
+    if cost(p.n, p.m, p.k, 0 <= p.b_row <= 1, p.a_row == 1, p.c_row == 1, nr // 2) < cost(
+            p.m, p.n, p.k, 0 <= p.a_col <= 1, p.b_col == 1, p.c_col == 1, nr // 2):
         transpose(p)
     stream = p.c_col == 1 and p.b_col == 1 and p.m <= ROWS and <double>p.k * p.n > BIG
     p.k_block = even(p.k, STREAM_DEPTH if stream else DEPTH if p.c_col == 1 else 3 * DEPTH, 1)

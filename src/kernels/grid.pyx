@@ -3,8 +3,7 @@
 
 Design: `operands.pyx` says what an array must be; here are the checks on top of it (images, vectors
 of one number per channel, integers of a geometry, numbers). `run_rows` cuts rows of independent
-work into tasks by bytes alone, never by the number of threads, and looks for Ctrl-C between slices
-of about a fifth of a second.
+work into tasks by bytes alone, never by the number of threads.
 
 Deliberately not here: what the rows are, and anything that computes. Next: `pool.pyx`.
 """
@@ -13,39 +12,35 @@ import numpy as np
 from minigrad.errors import ArgError, ShapeError
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 
 from minigrad._kernels.operands cimport c_order, channels_last, floats
-from minigrad._kernels.threads cimport check_signals, team
+from minigrad._kernels.tasks cimport run_tasks
+from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
 cdef double TASK_BYTES = 262144      # about 30 us of memory traffic: long against a fork-join
-cdef double SLICE_BYTES = 4e8        # between two looks for Ctrl-C, two orders of cost per byte
 cdef double FLOP_PER_BYTE = 10       # what a byte of memory traffic costs, for `team`
+
+cdef struct Rows:
+    rows_kernel kernel
+    const void *args
+    intptr_t count, per_task
+
+
+cdef void rows_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const Rows *p = <const Rows *>plan
+    p.kernel(p.args, task * p.per_task, min((task + 1) * p.per_task, p.count))
 
 
 cdef int run_rows(rows_kernel kernel, const void *args, intptr_t rows, double bytes_each) except -1:
     """kernel(args, first, last) over all rows; bytes_each is the memory traffic of a row."""
-    cdef intptr_t per_task = max(1, <intptr_t>(TASK_BYTES / max(bytes_each, 1)))
-    cdef intptr_t per_slice = max(1, <intptr_t>(SLICE_BYTES / max(bytes_each * per_task, 1)))
-    cdef intptr_t tasks = (rows + per_task - 1) // per_task
-    cdef intptr_t begin = 0, end, task
-    cdef int threads
-    while begin < tasks:
-        end = min(tasks, begin + per_slice)
-        threads = team((end - begin) * per_task * bytes_each * FLOP_PER_BYTE)
-        if threads == 1:
-            with nogil:
-                kernel(args, begin * per_task, min(end * per_task, rows))
-        else:
-            for task in prange(begin, end, nogil=True, num_threads=threads,
-                               schedule="dynamic", chunksize=1):
-                kernel(args, task * per_task, min((task + 1) * per_task, rows))
-        begin = end
-        if begin < tasks:
-            check_signals()
-    return 0
+    cdef Rows p
+    p.kernel, p.args, p.count = kernel, args, rows
+    p.per_task = max(1, <intptr_t>(TASK_BYTES / max(bytes_each, 1)))
+    return run_tasks(rows_task, &p, (rows + p.per_task - 1) // p.per_task,
+                     p.per_task * bytes_each * FLOP_PER_BYTE, NULL, 0,
+                     team(rows * bytes_each * FLOP_PER_BYTE))
 
 
 cdef void *data(object a) noexcept:

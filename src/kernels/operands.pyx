@@ -13,12 +13,11 @@ import numpy as np
 from minigrad.errors import ArgError, DTypeError, ShapeError
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from numpy cimport ndarray
 from libc.string cimport memcpy, memset
 
 from minigrad._kernels.memory cimport empty
-from minigrad._kernels.tasks cimport parts
+from minigrad._kernels.tasks cimport parts, run_tasks
 from minigrad._kernels.threads cimport team
 
 cnp.import_array()
@@ -69,23 +68,33 @@ cdef ndarray fresh(ndarray a, bint last):
     return out
 
 
-cdef bint copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch):
-    """Copy images whose pixels lie in order to pixels `out_pitch` apart; False for others."""
-    cdef Py_ssize_t pitch = 0, item = cnp.PyArray_ITEMSIZE(a), bytes_each, rows, task, step, row
-    cdef const char *src = <const char *>cnp.PyArray_DATA(a)
-    cdef char *dst = <char *>out
-    cdef int threads
+cdef struct Copied:
+    const char *src
+    char *dst
+    Py_ssize_t src_pitch, dst_pitch, bytes_each, rows, step
+
+
+cdef void copy_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const Copied *p = <const Copied *>plan
+    cdef Py_ssize_t row
+    for row in range(task * p.step, min(p.rows, (task + 1) * p.step)):
+        memcpy(p.dst + row * p.dst_pitch, p.src + row * p.src_pitch, p.bytes_each)
+
+
+cdef int copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch) except -1:
+    """Copy images whose pixels lie in order to pixels `out_pitch` apart; 0 for others, or 1."""
+    cdef Copied p
+    cdef Py_ssize_t pitch = 0, item = cnp.PyArray_ITEMSIZE(a)
     if not array_pixels(a, &pitch):
-        return False
-    bytes_each = cnp.PyArray_DIM(a, 1) * item
-    rows = cnp.PyArray_SIZE(a) // cnp.PyArray_DIM(a, 1)
-    step = max(1, COPIED // bytes_each)
-    threads = team(20.0 * rows * bytes_each)
-    for task in prange(parts(rows, step), nogil=True, num_threads=threads, schedule="dynamic",
-                       chunksize=1):
-        for row in range(task * step, min(rows, (task + 1) * step)):
-            memcpy(dst + row * out_pitch * item, src + row * pitch * item, bytes_each)
-    return True
+        return 0
+    p.src, p.dst = <const char *>cnp.PyArray_DATA(a), <char *>out
+    p.src_pitch, p.dst_pitch = pitch * item, out_pitch * item
+    p.bytes_each = cnp.PyArray_DIM(a, 1) * item
+    p.rows = cnp.PyArray_SIZE(a) // cnp.PyArray_DIM(a, 1)
+    p.step = max(1, COPIED // p.bytes_each)
+    run_tasks(copy_task, &p, parts(p.rows, p.step), 20.0 * p.step * p.bytes_each, NULL, 0,
+              team(20.0 * p.rows * p.bytes_each))
+    return 1
 
 
 cdef ndarray c_order(ndarray a):

@@ -14,7 +14,6 @@ from minigrad.errors import ArgError, DTypeError, ShapeError
 import numpy as np
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 
 from minigrad._kernels.dispatch cimport (
     adam_step,
@@ -24,6 +23,7 @@ from minigrad._kernels.dispatch cimport (
     table_for,
 )
 from minigrad._kernels.memory cimport scratch, scratch_free
+from minigrad._kernels.tasks cimport run_tasks
 from minigrad._kernels.threads cimport team
 
 cnp.import_array()
@@ -129,14 +129,24 @@ cdef Py_ssize_t cut(list rows, Task *tasks) except -1:
     return count
 
 
+cdef struct Swept:
+    const Step *step
+    const Task *tasks
+
+
+cdef void sweep_task(const void *plan, Py_ssize_t task, void *room) noexcept nogil:
+    cdef const Swept *swept = <const Swept *>plan
+    play(swept.step, &swept.tasks[task])
+
+
 cdef int sweep(const Step *step, list rows) except -1:
     """Lay every row out like the params, cut, and play all tasks in one parallel region."""
     cdef list params = [p if array_dense(p) else np.empty_like(p) for p in rows[0]]
     cdef list late = [(p, q) for p, q in zip(rows[0], params) if p is not q]
     cdef list laid = [params]
-    cdef Py_ssize_t total = 0, most = 0, count, i
+    cdef Py_ssize_t total = 0, most = 0, count
     cdef Task *tasks
-    cdef int threads
+    cdef Swept swept
     for p, copy in late:
         copy[...] = p
     for role in range(1, len(rows)):
@@ -150,9 +160,9 @@ cdef int sweep(const Step *step, list rows) except -1:
     tasks = <Task *>scratch(most * sizeof(Task))
     try:
         count = cut(laid, tasks)
-        threads = team(total * WORK)
-        for i in prange(count, nogil=True, num_threads=threads, schedule="dynamic", chunksize=1):
-            play(step, &tasks[i])
+        swept.step, swept.tasks = step, tasks
+        # 0 flop: one slice, so that Ctrl-C finds all parameters changed or none
+        run_tasks(sweep_task, &swept, count, 0, NULL, 0, team(total * WORK))
     finally:
         scratch_free(tasks)
     for original, copy in late:

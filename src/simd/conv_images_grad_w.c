@@ -8,7 +8,7 @@
 
 static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
     const conv_band *b = &p->in;
-    return lanes_bytes(b->chunk * plane_of(b)) + tables_bytes(b, p->group_outputs) +
+    return lanes_bytes(b->group_channels * plane_of(b)) + tables_bytes(b, p->group_outputs) +
            lanes_bytes(b->band_pixels * p->group_outputs);
 }
 
@@ -100,7 +100,8 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     const conv_band *b = &p->in;
     const unsigned mode = fp_enter();
     const intptr_t part = index % p->parts, group = index / p->parts, bands = band_count(b);
-    real *band = scratch, *gy = (real *)((char *)band + lanes_bytes(b->chunk * plane_of(b)));
+    real *band = scratch;
+    real *gy = (real *)((char *)band + lanes_bytes(b->group_channels * plane_of(b)));
     intptr_t *pixel_at =
         (intptr_t *)((char *)gy + lanes_bytes(b->band_pixels * p->group_outputs));
     intptr_t *row_at = (intptr_t *)((char *)pixel_at + offsets_bytes(b->band_pixels));
@@ -114,7 +115,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     for (intptr_t i = bands * part / p->parts; i < bands * (part + 1) / p->parts; i++) {
         const band_range r = band_at(b, i);
         args.pixels = band_pixels(b, &r, pixel_at);
-        band_to_lanes(b, &r, group * b->chunk, row_at, band);
+        band_to_lanes(b, &r, group * b->group_channels, row_at, band);
         gy_to_lanes(p, &r, group * p->group_outputs, row_at, gy);
         all_sums(p->group_outputs, args);
         args.first = 0;
@@ -141,7 +142,7 @@ static void add_lanes(const real *sums, intptr_t parts, intptr_t size, intptr_t 
 /* MERGED input channels of gW, of all outputs of a group. */
 static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
-    const intptr_t runs = (p->in.chunk + MERGED - 1) / MERGED, group = index / runs;
+    const intptr_t runs = (p->in.group_channels + MERGED - 1) / MERGED, group = index / runs;
     const intptr_t taps = p->in.h.taps * p->in.w.taps, depth = depth_of(&p->in);
     const intptr_t size = depth * p->out_pitch, first = index % runs * MERGED * taps;
     const intptr_t last = least(first + MERGED * taps, depth);

@@ -10,7 +10,9 @@
  *     grad_w    gW[k][t] += gy[k][p] band[p + t]      conv_images_grad_w.c
  *
  * Transposing there and back is what it costs; conv_choice.pyx weighs it.  The plans are those of
- * the other kernels, with image_block = VL, one chunk, and taps in the order (C, R, S) of weights.
+ * the other kernels, with image_block = VL.  Forward, a band has all channels, but they are summed
+ * by the same chunks in the same order: an image's result does not depend on the others, not even
+ * on which of the two ways their number makes the faster one.  grad_w: taps in the order (C, R, S).
  */
 #ifndef MINIGRAD_IMAGES_H
 #define MINIGRAD_IMAGES_H
@@ -19,7 +21,9 @@
 
 enum { ROWS = 6, COLUMNS = 2 };      /* of a tile: 12 sums, as in block.h */
 
-INLINE intptr_t depth_of(const conv_band *b) { return b->h.taps * b->w.taps * b->chunk; }
+INLINE intptr_t depth_of(const conv_band *b) {
+    return b->h.taps * b->w.taps * b->group_channels;
+}
 INLINE intptr_t plane_of(const conv_band *b) { return b->h.slots * b->w.slots; }
 
 /* out[at[e] VL + l] = src[l * image + e] for e < n, l < images. */
@@ -59,18 +63,19 @@ static void plane_offsets(intptr_t pixels, intptr_t inner, intptr_t outer, intpt
 static void row_to_lanes(const conv_band *b, const band_range *r, const real *src, intptr_t used,
                          const intptr_t *at, real *out) {
     const intptr_t image = b->h.size * b->w.size * b->channels;
-    if (b->w.dense && b->chunk == b->channels) {
+    if (b->w.dense && b->group_channels == b->channels) {
         const intptr_t start = slot_source(&b->w, r->j0, 0), left = start >= 0 ? 0 : -start;
         const intptr_t end = least(used, b->w.size - start);
         if (end > left)
             to_lanes(src + (start + left) * b->channels, image, r->images,
-                     (end - left) * b->chunk, at + left * b->chunk, out);
+                     (end - left) * b->group_channels, at + left * b->group_channels, out);
         return;
     }
     for (intptr_t q = 0; q < used; q++) {
         const intptr_t from = slot_source(&b->w, r->j0, q);
         if (from >= 0 && from < b->w.size)
-            to_lanes(src + from * b->channels, image, r->images, b->chunk, at + q * b->chunk, out);
+            to_lanes(src + from * b->channels, image, r->images, b->group_channels,
+                     at + q * b->group_channels, out);
     }
 }
 
@@ -78,8 +83,8 @@ static void row_to_lanes(const conv_band *b, const band_range *r, const real *sr
 static void band_to_lanes(const conv_band *b, const band_range *r, intptr_t c0, intptr_t *at,
                           real *out) {
     const intptr_t rows = slots_used(&b->h, r->rows), used = slots_used(&b->w, r->cols);
-    memset(out, 0, (size_t)(b->chunk * plane_of(b) * VL) * sizeof(real));
-    plane_offsets(used, b->chunk, plane_of(b), at);
+    memset(out, 0, (size_t)(b->group_channels * plane_of(b) * VL) * sizeof(real));
+    plane_offsets(used, b->group_channels, plane_of(b), at);
     for (intptr_t slot = 0; slot < rows; slot++) {
         const intptr_t h = slot_source(&b->h, r->i0, slot);
         if (h < 0 || h >= b->h.size) continue;
@@ -100,9 +105,8 @@ static intptr_t band_pixels(const conv_band *b, const band_range *r, intptr_t *a
 
 /* Room for the tables of a band of either pass, and for the band. */
 static intptr_t tables_bytes(const conv_band *b, intptr_t outputs) {
-    const intptr_t slots = b->w.slots > b->w.block ? b->w.slots : b->w.block;
-    return offsets_bytes(b->band_pixels) +
-           offsets_bytes(slots * (b->chunk > outputs ? b->chunk : outputs));
+    const intptr_t x = b->w.slots * b->group_channels, gy = b->w.block * outputs;
+    return offsets_bytes(b->band_pixels) + offsets_bytes(x > gy ? x : gy);
 }
 static intptr_t lanes_bytes(intptr_t vectors) {
     return rounded(vectors * VL * (intptr_t)sizeof(real));

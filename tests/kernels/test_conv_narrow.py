@@ -271,6 +271,7 @@ def test_the_same_bits_for_any_threads_layout_and_run(dtype, name):
         assert all(map(same, got, want))
 
 
+@pytest.mark.skipif("MINIGRAD_POISON" in os.environ, reason="the pool fills its blocks itself")
 @DTYPES
 @pytest.mark.parametrize("n", (7, 9, 17, 33))
 def test_nothing_is_written_behind_a_result(dtype, n):

@@ -6,6 +6,7 @@ QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
 CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
 EPILOGUE = "tests/nn/test_fused.py tests/kernels/test_conv.py"
 ROWS = "tests/kernels/test_conv_rows.py"
+NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
@@ -151,6 +152,31 @@ FAULTS = [
         ("scaled-sums-rectified-first", "p->relu && !p->scale && chunk", "p->relu && chunk"),
         ("last-lanes-not-scaled", "k < sums->n; k += VL", "k + VL <= sums->n; k += VL"),
         ("filters-of-any-order-in-order", "filter + p->w_tap[t] * NR", "filter + t * NR"),
+    ]),
+    *faults_in("src/simd/images.h", NARROW, [
+        ("narrow-forgets-padding-on-the-left",
+         "at + left * b->group_channels, out);", "at, out);"),
+        ("narrow-pixels-without-stride", "at[p++] = (i * b->h.slot_step *", "at[p++] = (i *"),
+        ("narrow-lanes-of-four-only",
+         "for (; l < images; l++)\n            for (intptr_t i = e; i < e + 4 && i < n; i++) out[at[",
+         "for (; l < 0; l++)\n            for (intptr_t i = e; i < e + 4 && i < n; i++) out[at["),
+        ("narrow-band-not-cleared", "memset(out, 0, (size_t)(b->group_channels * plane_of(b) * VL)",
+         "memset(out, 0, (size_t)(0 * plane_of(b) * VL)"),
+    ]),
+    *faults_in("src/simd/conv_images.c", NARROW, [
+        ("narrow-bias-of-the-first-outputs", "s.bias = bias ? bias + k : NULL", "s.bias = bias"),
+        ("narrow-weights-of-the-first-group", "p->packed + first_out * depth_of(b)", "p->packed"),
+        ("narrow-phases-side-by-side",
+         "(o->h0 + (r->i0 + i) * o->h_step) *", "(o->h0 + r->i0 + i) *"),
+        ("narrow-last-pixel-twice",
+         "(q + 1 < pixels ? two_pixels : one_pixel)", "(q < pixels ? two_pixels : one_pixel)"),
+    ]),
+    *faults_in("src/simd/conv_images_grad_w.c", NARROW, [
+        ("narrow-sums-of-the-last-band", "args.first = 0;", "args.first = 1;"),
+        ("narrow-parts-all-the-first", "sums + part * size + e * VL", "sums + 0 * size + e * VL"),
+        ("narrow-lanes-half-added", "l < VL; l++) total +=", "l < VL / 2; l++) total +="),
+        ("narrow-gradient-lanes-of-old",
+         "if (r->images < VL) memset(out, 0, (size_t)(n", "if (0) memset(out, 0, (size_t)(n"),
     ]),
     *faults_in("src/simd/conv_rows.c", ROWS, [
         ("row-reads-over-the-lower-edge",
