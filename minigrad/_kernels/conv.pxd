@@ -35,6 +35,8 @@ cdef extern from "conv.h" nogil:
         const void *scale
         const void *residual
         int relu
+        double *moments
+        Py_ssize_t *moment_pixels
 
     ctypedef struct conv_grad_w_plan:
         conv_band band "in"

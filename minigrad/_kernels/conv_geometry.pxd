@@ -13,6 +13,8 @@ cdef struct epilogue:
     const void *scale                # NULL: 1
     const void *residual             # NULL: none; only where scale is
     bint relu
+    void *mean                       # NULL, or where the mean and the biased variance of each
+    void *var                        # output channel go; without scale
 
 # x: N, C, H, W; w: K, C/groups, R, S. Raises ShapeError, ArgError, TypeError.
 cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,

@@ -58,6 +58,8 @@ cdef extern from "table.h" nogil:
     ctypedef struct norm_kernels:
         rows_kernel moments, gradient_sums, apply, gradient_apply
         void (*merge_moments)(const norm_args *args, void *mean, void *var) noexcept nogil
+        void (*merge_parts)(const double *partial, const Py_ssize_t *rows, intptr_t parts,
+                            intptr_t channels, void *mean, void *var) noexcept nogil
         void (*set_columns)(
             const norm_args *args, intptr_t index, const void *mean, const void *var,
             const void *gamma, const void *beta, double eps) noexcept nogil

@@ -28,6 +28,8 @@ cdef extern from "winograd.h" nogil:
         const void *scale
         const void *residual
         int relu
+        double *moments
+        Py_ssize_t *moment_pixels
         void *v
         Py_ssize_t first_tile, last_tile
 

@@ -35,7 +35,13 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from .normalization import batch_norm, group_norm, layer_norm, local_response_norm
+from .normalization import (
+    batch_norm,
+    conv2d_batch_norm,
+    group_norm,
+    layer_norm,
+    local_response_norm,
+)
 from .windows import (
     adaptive_avg_pool2d,
     avg_pool2d,
@@ -52,6 +58,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "conv2d",
+    "conv2d_batch_norm",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",

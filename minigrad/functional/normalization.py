@@ -14,10 +14,12 @@ import numpy as np
 
 from ..checkpointing import recomputing
 from ..errors import ArgError, DTypeError, ShapeError
+from ..ops.conv_fused import Conv2dBatchNorm
 from ..ops.geometry import Array, floats, number, operand
 from ..ops.norm import BatchNorm, BatchNormInference
 from ..ops.norm_local import GroupNorm, LayerNorm, LocalResponseNorm
 from ..tensor import Tensor
+from .windows import IntOrPair, Padding, geometry
 
 Value = Any  # a Tensor, or an ndarray: then a function only computes
 
@@ -58,9 +60,8 @@ def batch_norm(
     if training:
         y, new_mean, new_var = BatchNorm.apply.full(x, weight, bias, extra, eps=eps, relu=relu)
         if not recomputing():
-            count = input.size // input.shape[1]
             average(running_mean, mean, new_mean, momentum)
-            average(running_var, var, new_var * (count / (count - 1)), momentum)
+            average(running_var, var, unbiased(new_var, input), momentum)
     else:
         if mean is None or var is None:
             raise ArgError(
@@ -71,12 +72,51 @@ def batch_norm(
     return y.reshape(input.shape) if lines else y
 
 
-def running(input: Value, name: str, buffer: Value | None, *, write: bool) -> Array | None:
-    """The array of a running average that fits input and, if needed, can be written."""
+def conv2d_batch_norm(
+    input: Value,
+    weight: Value,
+    bias: Value | None,
+    running_mean: Value | None,
+    running_var: Value | None,
+    gamma: Value | None = None,
+    beta: Value | None = None,
+    stride: IntOrPair = 1,
+    padding: Padding | str = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    *,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    residual: Value | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """``batch_norm(conv2d(..), training=True)``, one pass over memory less (``ops.conv_fused``).
+
+    input (N,C,H,W), weight (K,C/groups,R,S), the others (K,) or None, residual as the result.
+    Raises what the two raise.
+    """
+    if not 0 <= number("batch_norm", "momentum", momentum) <= 1:
+        raise ArgError(f"batch_norm: momentum must be in [0, 1], got {momentum}")
+    how = geometry("conv2d", weight, stride, padding, dilation)
+    mean = running(weight, "running_mean", running_mean, write=True, axis=0)
+    var = running(weight, "running_var", running_var, write=True, axis=0)
+    y, z, new_mean, new_var = Conv2dBatchNorm.apply.full(
+        input, weight, bias, gamma, beta, residual, eps=eps, relu=relu, groups=groups, **how
+    )
+    if not recomputing():
+        average(running_mean, mean, new_mean, momentum)
+        average(running_var, var, unbiased(new_var, z), momentum)
+    return y
+
+
+def running(
+    input: Value, name: str, buffer: Value | None, *, write: bool, axis: int = 1
+) -> Array | None:
+    """The array of a running average that fits input's axis and, if needed, can be written."""
     if buffer is None:
         return None
     array: Any = buffer.data if isinstance(buffer, Tensor) else buffer
-    channels = input.shape[1:2]
+    channels = input.shape[axis : axis + 1]
     if not isinstance(array, np.ndarray) or array.dtype != input.dtype:
         kind = getattr(array, "dtype", type(array).__name__)
         raise DTypeError(f"batch_norm: {name} is {kind} but x is {input.dtype}; cast with .astype")
@@ -89,6 +129,12 @@ def running(input: Value, name: str, buffer: Value | None, *, write: bool) -> Ar
             f"batch_norm: {name} is read-only, so training cannot update it; pass a copy, or None"
         )
     return array
+
+
+def unbiased(var: Array, x: Value) -> Array:
+    """The biased variance (C,) of x, as an estimate from a sample."""
+    count = x.size // x.shape[1]
+    return var * (count / (count - 1))
 
 
 def average(buffer: Value | None, old: Array | None, new: Array, momentum: float) -> None:

@@ -50,22 +50,23 @@ def conv2d(
     and its gradients instead of the faster one (``minigrad.explain`` says which and why).
     Raises ShapeError, DTypeError, ArgError, TypeError (a float or bool where an int is meant).
     """
-    steps, dilations = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
-    if isinstance(padding, str):
-        operand("conv2d", "weight", weight)
-        pads = named_padding("conv2d", padding, weight.shape, steps, dilations)
-    else:
-        pads = quad("conv2d", padding)
+    how = geometry("conv2d", weight, stride, padding, dilation)
     return (Conv2dRelu if relu else Conv2d).apply(
-        input,
-        weight,
-        bias,
-        stride=steps,
-        padding=pads,
-        dilation=dilations,
-        groups=groups,
-        algorithm=algorithm,
+        input, weight, bias, groups=groups, algorithm=algorithm, **how
     )
+
+
+def geometry(
+    op: str, weight: Value, stride: IntOrPair, padding: Padding | str, dilation: IntOrPair
+) -> dict[str, Any]:
+    """stride, padding and dilation as the ops of convolution want them: pairs, and four pads."""
+    steps, dilations = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
+    if isinstance(padding, str):
+        operand(op, "weight", weight)
+        pads = named_padding(op, padding, weight.shape, steps, dilations)
+    else:
+        pads = quad(op, padding)
+    return dict(stride=steps, padding=pads, dilation=dilations)
 
 
 def named_padding(

@@ -1,23 +1,25 @@
-"""Convolution and batch normalization as one layer, where that is one pass over memory.
+"""Convolution and batch normalization as one layer, in as few passes over memory as can be.
 
 Design: by known statistics batch normalization is a factor and a term for each channel (Ioffe and
-Szegedy 2015, algorithm 2).  The convolution's kernel applies them to its sums before they are
-stored, and the residual and the ReLU with them.  The factors are not multiplied into the filters:
-that would write all filters anew for every batch.  In training, and wherever a gradient is
-recorded or a hook wants to see the layers one by one, the two layers simply follow each other.
-Next: ``containers.py``, where ``Sequential`` does this by itself.
+Szegedy 2015, algorithm 2).  In evaluation the convolution's kernel applies them to its sums before
+they are stored, and the residual and the ReLU with them: one pass.  The factors are not multiplied
+into the filters: that would write all filters anew for every batch.  In training the statistics are
+taken of outputs that have just been computed (``ops.conv_fused``), which saves one pass.  Where a
+hook wants to see the layers one by one, they simply follow each other.  Next: ``containers.py``,
+where ``Sequential`` does this by itself.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+import minigrad.functional as F
 from minigrad._engine import is_grad_enabled
 from minigrad._kernels import conv as kernels
-from minigrad.functional.windows import named_padding
+from minigrad.functional.windows import geometry
 from minigrad.nn.layers import Conv2d
 from minigrad.nn.norm import BatchNorm2d
-from minigrad.ops.geometry import quad
+from minigrad.ops.geometry import Array
 from minigrad.tensor import Tensor
 
 
@@ -29,14 +31,31 @@ def conv_norm(
     *,
     relu: bool = False,
 ) -> Tensor:
-    """``norm(conv(x), residual, relu=relu)``, in one pass over memory in evaluation.
+    """``norm(conv(x), residual, relu=relu)``, in fewer passes over memory.
 
     x (N, C, H, W); residual (N, K, P, Q), as the result.  The numbers are those of the two layers
     but for rounding.  Raises what the layers raise.
     """
-    mean, var = norm.running_mean, norm.running_var
-    if not one_pass(conv, norm, x, residual) or mean is None or var is None:
+    if not alone(conv, norm, x, residual):
         return norm(conv(x), residual, relu=relu)
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        with norm.batch() as (mean, var, momentum):
+            return F.conv2d_batch_norm(
+                x, conv.weight, conv.bias, mean, var, norm.weight, norm.bias,
+                conv.stride, conv.padding, conv.dilation, conv.groups,
+                momentum=momentum, eps=norm.eps, residual=residual, relu=relu,
+            )  # fmt: skip
+    if is_grad_enabled() or 1 < conv.groups == conv.in_channels:
+        return norm(conv(x), residual, relu=relu)
+    return Tensor(by_known_statistics(conv, norm, x, residual, relu))
+
+
+def by_known_statistics(
+    conv: Conv2d, norm: BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool
+) -> Array:
+    """Both layers in evaluation, as one convolution with an epilogue."""
+    mean, var = norm.running_mean, norm.running_var
+    assert mean is not None and var is not None
     w = conv.weight.data
     scale = 1 / np.sqrt(var.data + w.dtype.type(norm.eps))  # (K,)
     if norm.weight is not None:
@@ -46,34 +65,27 @@ def conv_norm(
         shift = shift + conv.bias.data * scale
     if norm.bias is not None:
         shift = shift + norm.bias.data
-    pads = conv.padding
-    if isinstance(pads, str):
-        pads = named_padding("conv2d", pads, w.shape, conv.stride, conv.dilation)
-    y = kernels.conv2d(
+    return kernels.conv2d(
         x.data,
         w,
         shift,
-        stride=conv.stride,
-        padding=quad("conv2d", pads),
-        dilation=conv.dilation,
         groups=conv.groups,
         relu=relu,
         scale=scale,
         residual=None if residual is None else residual.data,
+        **geometry("conv2d", w, conv.stride, conv.padding, conv.dilation),
     )
-    return Tensor(y)
 
 
-def one_pass(conv: Conv2d, norm: BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
+def alone(conv: Conv2d, norm: BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
     """Whether both layers are what they seem, nothing watches, and all operands fit."""
     plain = type(conv).forward is Conv2d.forward and type(norm).forward is BatchNorm2d.forward
-    if not plain or norm.training or is_grad_enabled() or conv._hooks or norm._hooks:
+    if not plain or conv._hooks or norm._hooks:
         return False
     operands = [x, conv.weight, conv.bias, norm.running_mean, norm.running_var]
     operands += [norm.weight, norm.bias, residual]
     return (
-        not (1 < conv.groups == conv.in_channels)
-        and isinstance(x, Tensor)
+        isinstance(x, Tensor)
         and x.ndim == 4
         and x.shape[1] == conv.in_channels > 0
         and norm.num_features == conv.out_channels

@@ -13,6 +13,9 @@ al. 2012, section 3.3.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -112,25 +115,23 @@ class _BatchNorm(Module):
             raise ShapeError(
                 f"{name}: x has {x.shape[1]} channels, the layer {self.num_features} (x {x.shape})"
             )
-        counts = self.training and self.running_mean is not None and not recomputing()
-        momentum = self._next_momentum() if counts else 0.0
-        uses = counts or not self.training
-        y = F.batch_norm(
-            x,
-            self.running_mean if uses else None,
-            self.running_var if uses else None,
-            self.weight,
-            self.bias,
-            training=self.training or self.running_mean is None,
-            momentum=momentum,
-            eps=self.eps,
-            residual=residual,
-            relu=relu,
-        )
-        if counts and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
-            self.num_batches_tracked.mutated_()
-        return y
+        affine = (self.weight, self.bias)
+        how: Any = dict(eps=self.eps, residual=residual, relu=relu)
+        if not self.training and self.running_mean is not None:
+            return F.batch_norm(x, self.running_mean, self.running_var, *affine, **how)
+        with self.batch() as (mean, var, momentum):
+            return F.batch_norm(x, mean, var, *affine, training=True, momentum=momentum, **how)
+
+    @contextmanager
+    def batch(self) -> Iterator[tuple[Tensor | None, Tensor | None, float]]:
+        """While a batch is normalized by its own statistics: the running mean and variance that
+        they go into, (None, None) if into none, and their weight there. Counts the batch."""
+        if not self.training or self.num_batches_tracked is None or recomputing():
+            yield None, None, 0.0
+            return
+        yield self.running_mean, self.running_var, self._next_momentum()
+        self.num_batches_tracked.data[...] += 1
+        self.num_batches_tracked.mutated_()
 
     def _next_momentum(self) -> float:
         """The weight of the coming batch in the running statistics, which must be writable."""

@@ -11,6 +11,8 @@ Next: ``norm_local.py`` for the other normalizations.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from minigrad._engine import TensorBase
@@ -34,19 +36,35 @@ def _check(
     op: str, x: Array, eps: object, residual: Array | None, **channels: Array | None
 ) -> None:
     """x is (N, C) or (N, C, H, W); what is per channel has shape (C,), residual x's shape."""
-    check_eps(op, eps)
     same_dtype(op, "x", x, **channels, residual=residual)
     if x.ndim not in (2, 4):
         raise ShapeError(f"{op}: expected x (N,C) or (N,C,H,W), got {x.ndim}-D {x.shape}")
+    check_norm(op, x.shape, eps, residual, **channels)
+
+
+def check_norm(
+    op: str, shape: Shape, eps: object, residual: Array | None, **channels: Array | None
+) -> None:
+    """What goes with x of a shape: eps, arrays (C,), and a residual of that shape."""
+    check_eps(op, eps)
     for name, a in channels.items():
-        if a is not None and a.shape != (x.shape[1],):
+        if a is not None and a.shape != (shape[1],):
             raise ShapeError(
-                f"{op}: {name} has shape {a.shape} but x has {x.shape[1]} channels: "
-                f"expected ({x.shape[1]},) for x {x.shape}"
+                f"{op}: {name} has shape {a.shape} but x has {shape[1]} channels: "
+                f"expected ({shape[1]},) for x {shape}"
             )
-    if residual is not None and residual.shape != x.shape:
+    if residual is not None and residual.shape != shape:
         raise ShapeError(
-            f"{op}: residual has shape {residual.shape} but x has {x.shape}; they must be equal"
+            f"{op}: residual has shape {residual.shape} but x has {shape}; they must be equal"
+        )
+
+
+def check_many(op: str, shape: Shape) -> None:
+    """ArgError where a channel of x has one value or none: its variance says nothing."""
+    if math.prod(shape) <= shape[1]:
+        raise ArgError(
+            f"{op}: variance needs >1 value per channel in training, got x {shape}; "
+            f"use a larger batch or training=False"
         )
 
 
@@ -98,11 +116,7 @@ class BatchNorm(Op, byproducts=("mean", "var")):
 
     def forward(x, gamma=None, beta=None, residual=None, *, eps, relu=False):
         _check("batch_norm", x, eps, residual, weight=gamma, bias=beta)
-        if x.size <= x.shape[1]:
-            raise ArgError(
-                f"batch_norm: variance needs >1 value per channel in training, got x {x.shape}; "
-                f"use a larger batch or training=False"
-            )
+        check_many("batch_norm", x.shape)
         return kernels.batch_norm(x, gamma, beta, residual, eps=eps, relu=relu)
 
     def grads(gy, needs, x, gamma, beta, mean, var, residual, eps, relu):

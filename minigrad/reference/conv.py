@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigrad.reference.elementwise import relu as _relu
+from minigrad.reference.norm import moments
 
 Array = NDArray[Any]
 Pair = tuple[int, int]
@@ -103,6 +104,22 @@ def conv2d(
     if residual is not None:
         y = y + residual
     return _relu(y) if relu else y
+
+
+def conv2d_moments(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Quad,
+    dilation: Pair,
+    groups: int,
+    algorithm: str | None = None,
+) -> tuple[Array, Array, Array]:
+    """y = conv2d(x, w, b), its mean and its biased variance over all but the channels."""
+    y = conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return y, *moments(y)
 
 
 def conv2d_grad_x(

@@ -36,6 +36,14 @@ def _col(v: Array | None, x: Array, default: float) -> Array:
     return v.reshape((1, -1) + (1,) * (x.ndim - 2))
 
 
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance (C,) of x (N,C) or (N,C,H,W), over every axis but 1; 0 of none."""
+    if not x.size:
+        return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    mean = x.mean(axis=_axes(x))
+    return mean, ((x - _col(mean, x, 0)) ** 2).mean(axis=_axes(x))
+
+
 def batch_norm_inference(
     x: Array,
     gamma: Array | None,
@@ -65,8 +73,7 @@ def batch_norm(
     relu: bool = False,
 ) -> tuple[Array, Array, Array]:
     """x (N,C) or (N,C,H,W) -> (y as x, mean (C,), biased var (C,)), statistics from x itself."""
-    mean = x.mean(axis=_axes(x))
-    var = ((x - _col(mean, x, 0)) ** 2).mean(axis=_axes(x))
+    mean, var = moments(x)
     y = batch_norm_inference(x, gamma, beta, mean, var, residual, eps=eps, relu=relu)
     return y, mean, var
 

@@ -17,6 +17,7 @@ Where to go next: `conv_plan.pyx`, then `src/simd/conv_forward.c`; `src/simd/win
 """
 import numpy as np
 
+from minigrad._kernels import norm
 from minigrad.errors import ArgError, ShapeError
 
 cimport numpy as cnp
@@ -30,13 +31,14 @@ from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depth
 from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry, read_geometry
 from minigrad._kernels.conv_images cimport plan_images, plan_images_grad_w
 from minigrad._kernels.conv_plan cimport (
-    carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes, tables)
+    band_count, carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes,
+    tables)
 from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.memory cimport empty, scratch, scratch_free
 from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
-from minigrad._kernels.tasks cimport MERGED, padded, parts, run_tasks
+from minigrad._kernels.tasks cimport MERGED, moments_bytes, padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 from minigrad._kernels.winograd cimport winograd_forward, winograd_grad_w
 
@@ -52,14 +54,17 @@ cdef int check_shape(str op, str name, ndarray a, Py_ssize_t n, Py_ssize_t c, Py
 
 # --- running -----------------------------------------------------------------------------------
 
-cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop,
-                     bint images) except -1:
+cdef epilogue NOTHING = [NULL, NULL, NULL, False, NULL, NULL]
+
+
+cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, bint images,
+                     const epilogue *end) except -1:
     """Y = A W: taps, weights and output are set; images: vectors run over them."""
     cdef const conv_forward_kernels *kernels = (
         table_for(typenum).conv_images if images else table_for(typenum).conv_forward)
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
-    cdef Py_ssize_t depth, packs, tasks, packed, room
+    cdef Py_ssize_t depth, packs, tasks, packed, room, bands, channels, sums = 0
     cdef char *memory
     if images:
         plan_images(p, t, nr // 2)
@@ -67,14 +72,24 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop,
         plan_forward(p, t, nr, item)
     depth = p.band.h.taps * p.band.w.taps * p.band.chunk
     packs = p.groups * p.band.chunks * p.panels
-    tasks = p.groups * p.band.image_blocks * p.band.h.blocks * p.band.w.blocks * p.out_blocks
+    bands, channels = band_count(&p.band), p.groups * p.group_outputs
+    tasks = p.groups * bands * p.out_blocks
     packed = padded(packs * depth * nr * item)
+    if end.mean != NULL:
+        sums = moments_bytes(bands, channels)
     room = kernels.scratch(p)
-    memory = <char *>scratch(packed + room * threads)
+    memory = <char *>scratch(packed + sums + room * threads)
     try:
         p.packed = memory
+        p.moments, p.moment_pixels = NULL, NULL
+        if sums:
+            p.moments = <double *>(memory + packed)
+            p.moment_pixels = <Py_ssize_t *>(p.moments + 3 * bands * channels)
         run_tasks(kernels.pack, p, packs, 4.0 * depth * nr, NULL, 0, threads)
-        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed, room, threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + sums, room, threads)
+        if sums:
+            table_for(typenum).norm.merge_parts(p.moments, p.moment_pixels, bands, channels,
+                                                end.mean, end.var)
     finally:
         scratch_free(memory)
     return 0
@@ -112,6 +127,7 @@ cdef int forward(const geometry *g, ndarray x, ndarray w, const epilogue *end,
                  ndarray y) except -1:
     cdef conv_forward_plan p
     cdef int typenum = cnp.PyArray_TYPE(x)
+    cdef bint images
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
     try:
@@ -127,8 +143,8 @@ cdef int forward(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
-        run_forward(&p, t, typenum, flop_of(g),
-                    end.scale == NULL and takes_images(g, FORWARD, typenum))
+        images = end.scale == NULL and end.mean == NULL and takes_images(g, FORWARD, typenum)
+        run_forward(&p, t, typenum, flop_of(g), images, end)
     finally:
         scratch_free(memory)
     return 0
@@ -156,7 +172,8 @@ cdef int grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
             for s in range(g.S):
                 if plan_phase(g, t, r, s, &p):
                     run_forward(&p, t, typenum, 2.0 * g.N * p.band.h.count * p.band.w.count
-                                * p.band.h.taps * p.band.w.taps * g.C * g.group_k, images)
+                                * p.band.h.taps * p.band.w.taps * g.C * g.group_k, images,
+                                &NOTHING)
     finally:
         scratch_free(memory)
     return 0
@@ -183,9 +200,6 @@ cdef int grad_w(const geometry *g, ndarray gy, ndarray x, ndarray gw) except -1:
 
 # --- from Python -------------------------------------------------------------------------------
 
-cdef epilogue NOTHING = [NULL, NULL, NULL, False]
-
-
 cdef ndarray channel_values(str name, object values, Py_ssize_t channels, int typenum):
     """One value for each output channel, or None."""
     cdef ndarray array
@@ -200,6 +214,65 @@ cdef ndarray channel_values(str name, object values, Py_ssize_t channels, int ty
 
 cdef inline const void *data_of(ndarray a) noexcept:
     return NULL if a is None else cnp.PyArray_DATA(a)
+
+
+cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias, epilogue *end,
+                 bint winograd, ndarray y) except -1:
+    """y by the way that is the shortest; end.mean becomes NULL where the way takes no moments."""
+    cdef int typenum = cnp.PyArray_TYPE(y)
+    if winograd:
+        winograd_forward(g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), end,
+                         cnp.PyArray_DATA(y))
+    elif g.group_c == 1 and g.groups > 1:
+        end.mean = NULL
+        depthwise(g, image, weight, bias, end.relu, y)
+    elif end.scale == NULL and takes_rows(g, FORWARD, typenum):
+        end.mean = NULL
+        rows_forward(g, image, weight, bias, end.relu, y)
+    else:
+        forward(g, image, weight, end, y)
+    return 0
+
+
+cdef tuple convolve(object x, object w, object b, object stride, object padding, object dilation,
+                    object groups, object algorithm, bint relu, object scale, object residual,
+                    bint moments):
+    """(y, mean, variance): conv2d and conv2d_moments."""
+    cdef geometry g
+    cdef epilogue end
+    cdef Py_ssize_t dims[4]
+    cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias, factors, added = None
+    cdef int typenum = cnp.PyArray_TYPE(image)
+    cdef ndarray weight = floats("conv2d", "w", w, 4, typenum), mean = None, var = None
+    read_geometry("conv2d", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image),
+                  <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride, padding, dilation, groups)
+    bias = channel_values("b", b, g.K, typenum)
+    factors = channel_values("scale", scale, g.K, typenum)
+    if residual is not None:
+        added = channels_last(floats("conv2d", "residual", residual, 4, typenum))
+        check_shape("conv2d", "residual", added, g.N, g.K, g.P, g.Q)
+        if factors is None:
+            raise ArgError("conv2d: residual is only added after a scale; give scale as well")
+    dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
+    y = empty(4, dims, typenum, True)
+    winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
+    if factors is not None and g.N and g.K and (not g.C or g.group_c == 1 and g.groups > 1):
+        raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
+                       "channels; scale the result")
+    if moments:
+        mean, var = empty(1, dims + 1, typenum, False), empty(1, dims + 1, typenum, False)
+    end.bias, end.scale, end.residual, end.relu = (
+        data_of(bias), data_of(factors), data_of(added), relu)
+    end.mean, end.var = <void *>data_of(mean), <void *>data_of(var)
+    if not g.N or not g.K or not g.C:
+        end.mean = NULL
+        (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
+        y = (<object>y).clip(0, None) if relu else y
+    else:
+        compute(&g, channels_last(image), c_order(weight), bias, &end, winograd, y)
+    if moments and end.mean == NULL:
+        mean, var = norm.moments(y)
+    return y, mean, var
 
 
 def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None,
@@ -217,45 +290,20 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
     Source  Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
             architectures", SC 2018 (blocking); the offset tables are ours
     """
-    cdef geometry g
-    cdef epilogue end
-    cdef Py_ssize_t dims[4]
-    cdef ndarray image = floats("conv2d", "x", x, 4, -1), y, bias, factors, added = None
-    cdef int typenum = cnp.PyArray_TYPE(image)
-    cdef ndarray weight = floats("conv2d", "w", w, 4, typenum)
-    read_geometry("conv2d", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image),
-                  <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride, padding, dilation, groups)
-    bias = channel_values("b", b, g.K, typenum)
-    factors = channel_values("scale", scale, g.K, typenum)
-    if residual is not None:
-        added = channels_last(floats("conv2d", "residual", residual, 4, typenum))
-        check_shape("conv2d", "residual", added, g.N, g.K, g.P, g.Q)
-        if factors is None:
-            raise ArgError("conv2d: residual is only added after a scale; give scale as well")
-    end.bias, end.scale, end.residual, end.relu = (
-        data_of(bias), data_of(factors), data_of(added), relu)
-    dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
-    y = empty(4, dims, typenum, True)
-    winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
-    if not g.N or not g.K:
-        return y
-    if factors is not None and (not g.C or g.group_c == 1 and g.groups > 1):
-        raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
-                       "channels; scale the result")
-    if not g.C:
-        (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
-        return (<object>y).clip(0, None) if relu else y
-    image, weight = channels_last(image), c_order(weight)
-    if g.group_c == 1 and g.groups > 1:
-        depthwise(&g, image, weight, bias, relu, y)
-    elif winograd:
-        winograd_forward(&g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), &end,
-                         cnp.PyArray_DATA(y))
-    elif factors is None and takes_rows(&g, FORWARD, typenum):
-        rows_forward(&g, image, weight, bias, relu, y)
-    else:
-        forward(&g, image, weight, &end, y)
-    return y
+    return convolve(x, w, b, stride, padding, dilation, groups, algorithm, relu, scale, residual,
+                    False)[0]
+
+
+def conv2d_moments(x, w, b=None, *, stride, padding, dilation, groups, algorithm=None):
+    """y = conv2d(x, w, b), and the mean and the biased variance of each of its channels.
+
+    They are taken of outputs that have just been computed, while those are in the cache: batch
+    normalization of y need not read it for them.
+
+    Shapes  as conv2d; mean, variance: (K,); of no images, 0
+    Raises  ShapeError, DTypeError, ArgError, MemoryError
+    """
+    return convolve(x, w, b, stride, padding, dilation, groups, algorithm, False, None, None, True)
 
 
 def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorithm=None):

@@ -26,7 +26,7 @@ cnp.import_array()
 
 cdef extern from "norm.h":
     enum:
-        NORM_COLUMNS
+        NORM_COLUMNS, NORM_SLOTS
 
 cdef extern from "lrn.h":
     enum:
@@ -41,8 +41,7 @@ cdef extern from "lrn.h":
         const void *gy
         void *y
 
-cdef intptr_t SLOTS = 64             # at most; each of SLOT_ROWS rows at least
-cdef intptr_t SLOT_ROWS = 256
+cdef intptr_t SLOT_ROWS = 256        # of a slot, at least
 cdef intptr_t BLOCK = 256            # channels of a task, as in norm.c
 cdef intptr_t PAD = 16               # reals behind the columns, so that a vector may overrun
 
@@ -91,7 +90,7 @@ cdef class Call:
         self.a.channels = x.shape[1]
         self.a.rows = x.size // self.a.channels
         self.a.sample_rows = max(self.a.rows, 1)
-        self.a.slots = max(1, min(SLOTS, self.a.rows // SLOT_ROWS))
+        self.a.slots = max(1, min(NORM_SLOTS, self.a.rows // SLOT_ROWS))
         self.a.blocks = max(1, self.a.channels // BLOCK)
         self.a.relu = relu
         self.a.gy = self.a.y = self.a.g = NULL
@@ -175,6 +174,16 @@ def batch_norm(x, gamma, beta, residual=None, *, eps, relu):
     call.kernels.set_columns(&call.a, 0, data(mean), data(var), data(call.gamma),
                              data(call.beta), epsilon)
     return call.apply(), mean, var
+
+
+def moments(x):
+    """x (N,C) or (N,C,H,W) -> (mean, biased variance) of each channel; 0 of none (N = 0)."""
+    cdef Call call = Call()
+    call.setup("moments", x, None, None, None, False)
+    mean, var = call.channel_vector(), call.channel_vector()
+    call.over_slots(call.kernels.moments, 1)
+    call.kernels.merge_moments(&call.a, data(mean), data(var))
+    return mean, var
 
 
 def batch_norm_grad(gy, x, gamma, beta, mean, var, residual=None, *, eps, relu, needs_residual):

@@ -14,7 +14,7 @@ cimport numpy as cnp
 
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
-from minigrad._kernels.tasks cimport MERGED, padded, parts, run_tasks
+from minigrad._kernels.tasks cimport MERGED, moments_bytes, padded, parts, run_tasks
 from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
@@ -92,10 +92,32 @@ cdef void fill(Py_ssize_t *at, Py_ssize_t count, Py_ssize_t step) noexcept nogil
         at[i] = i * step
 
 
-cdef int run_forward(winograd_plan *p) except -1:
+cdef Py_ssize_t sums_bytes(const winograd_plan *p, const void *mean) noexcept nogil:
+    """For the moments of all blocks of tiles, if there is a place for their mean."""
+    if mean == NULL:
+        return 0
+    return moments_bytes(parts(p.tiles.tiles, p.tiles.block), p.groups * p.group_outputs)
+
+
+cdef void place_sums(winograd_plan *p, void *memory, const void *mean) noexcept nogil:
+    p.moments, p.moment_pixels = NULL, NULL
+    if mean != NULL:
+        p.moments = <double *>memory
+        p.moment_pixels = <Py_ssize_t *>(p.moments + 3 * parts(p.tiles.tiles, p.tiles.block)
+                                         * p.groups * p.group_outputs)
+
+
+cdef void merge_sums(const winograd_plan *p, void *mean, void *var) noexcept nogil:
+    if mean != NULL:
+        table_for(cnp.NPY_FLOAT).norm.merge_parts(
+            p.moments, p.moment_pixels, parts(p.tiles.tiles, p.tiles.block),
+            p.groups * p.group_outputs, mean, var)
+
+
+cdef int run_forward(winograd_plan *p, void *mean, void *var) except -1:
     """Source, weights and output are set."""
     cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
-    cdef Py_ssize_t packed, tables, room, tasks, packs
+    cdef Py_ssize_t packed, tables, room, tasks, packs, sums
     cdef double flop
     cdef int threads
     cdef char *memory
@@ -105,12 +127,14 @@ cdef int run_forward(winograd_plan *p) except -1:
     plan_forward(p, table_for(cnp.NPY_FLOAT).lanes, table_for(cnp.NPY_FLOAT).gemm.nr, threads)
     packed = padded(4 * POINTS * p.groups * p.packed_slab)
     tables = padded((2 * p.tiles.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
+    sums = sums_bytes(p, mean)
     room = kernels.scratch(p)
-    threads = max(1, min(threads, (ROOM - packed - tables) // room))
+    threads = max(1, min(threads, (ROOM - packed - tables - sums) // room))
     tasks = p.groups * p.out_blocks * p.tiles.blocks
     packs = p.groups * p.panels * parts(p.tiles.group_channels, 16)
-    memory = <char *>scratch(packed + tables + room * threads)
+    memory = <char *>scratch(packed + tables + sums + room * threads)
     try:
+        place_sums(p, memory + packed + tables, mean)
         at = <Py_ssize_t *>(memory + packed)
         p.packed, p.v_at = memory, at
         p.m_at, p.col_at = p.v_at + p.tiles.block, p.v_at + 2 * p.tiles.block
@@ -118,7 +142,9 @@ cdef int run_forward(winograd_plan *p) except -1:
         fill(<Py_ssize_t *>p.m_at, p.tiles.block, p.pitch)
         fill(<Py_ssize_t *>p.col_at, p.depth, 1)
         run_tasks(kernels.pack, p, packs, 16 * 500.0, NULL, 0, threads)
-        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + tables, room, threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + tables + sums, room,
+                  threads)
+        merge_sums(p, mean, var)
     finally:
         scratch_free(memory)
     return 0
@@ -146,23 +172,27 @@ cdef void plan_deep(winograd_plan *p, int lanes, int nr) noexcept nogil:
     p.slab = t.block * nr + 16
 
 
-cdef int run_deep(winograd_plan *p) except -1:
+cdef int run_deep(winograd_plan *p, void *mean, void *var) except -1:
     """One group: V of as many tiles as DEEP_BYTES hold, then all their outputs, and so on."""
     cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
     cdef winograd_tiles *t = &p.tiles
-    cdef Py_ssize_t shared, tables, room, chunks, tasks, blocks
+    cdef Py_ssize_t shared, tables, room, chunks, tasks, blocks, sums
     cdef double flop = 2.0 * p.group_outputs * t.group_channels * POINTS * t.tiles
     cdef int threads = team(flop)
     cdef char *memory
+    cdef char *rooms
     cdef Py_ssize_t *at
     plan_deep(p, table_for(cnp.NPY_FLOAT).lanes, table_for(cnp.NPY_FLOAT).gemm.nr)
     chunks = parts(t.group_channels, p.depth)
     shared = padded(4 * chunks * POINTS * t.slab)
     tables = padded((2 * t.block + p.depth) * <Py_ssize_t>sizeof(Py_ssize_t))
+    sums = sums_bytes(p, mean)
     room = kernels.deep_scratch(p)
-    threads = max(1, min(threads, (ROOM - shared - tables) // room))
-    memory = <char *>scratch(shared + tables + room * threads)
+    threads = max(1, min(threads, (ROOM - shared - tables - sums) // room))
+    memory = <char *>scratch(shared + tables + sums + room * threads)
+    rooms = memory + shared + tables + sums
     try:
+        place_sums(p, memory + shared + tables, mean)
         at = <Py_ssize_t *>(memory + shared)
         p.v, p.v_at, p.m_at, p.col_at = memory, at, at + t.block, at + 2 * t.block
         fill(<Py_ssize_t *>p.v_at, t.block, t.pitch)
@@ -172,26 +202,28 @@ cdef int run_deep(winograd_plan *p) except -1:
         while p.first_tile < t.tiles:
             p.last_tile = min(t.tiles, p.first_tile + t.blocks * t.block)
             tasks = parts(p.last_tile - p.first_tile, PACK) * chunks
-            run_tasks(kernels.deep_inputs, p, tasks, PACK * p.depth * 200.0,
-                      memory + shared + tables, room, threads)
+            run_tasks(kernels.deep_inputs, p, tasks, PACK * p.depth * 200.0, rooms, room, threads)
             blocks = parts(p.last_tile - p.first_tile, t.block)
             run_tasks(kernels.deep_task, p, blocks * p.panels,
-                      flop * t.block / t.tiles / p.panels, memory + shared + tables, room, threads)
+                      flop * t.block / t.tiles / p.panels, rooms, room, threads)
             p.first_tile = p.last_tile
+        merge_sums(p, mean, var)
     finally:
         scratch_free(memory)
     return 0
 
 
-cdef inline const void *from_channel(const void *values, Py_ssize_t channel) noexcept nogil:
+cdef inline void *from_channel(const void *values, Py_ssize_t channel) noexcept nogil:
     """NULL stays NULL."""
-    return NULL if values == NULL else <const float *>values + channel
+    return NULL if values == NULL else <float *>values + channel
 
 
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
                           const epilogue *end, void *out) except -1:
     cdef winograd_plan p
     cdef Py_ssize_t taps = g.R * g.S, group, outputs, inputs, size
+    cdef void *mean
+    cdef void *var
     cdef bint deep
     set_tiles(&p.tiles, g, adjoint)
     outputs, inputs, p.w_out, p.w_in = g.group_k, g.group_c, g.group_c * taps, taps
@@ -204,7 +236,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
     if not deep and g.groups * size <= MOST:
         p.tiles.src, p.weights, p.out, p.groups = src, weights, out, g.groups
         p.bias, p.scale, p.residual = end.bias, end.scale, end.residual
-        return run_forward(&p)
+        return run_forward(&p, end.mean, end.var)
     p.groups = 1
     for group in range(g.groups):
         p.tiles.src = <const float *>src + group * inputs
@@ -213,10 +245,11 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
         p.scale = from_channel(end.scale, group * outputs)
         p.residual = from_channel(end.residual, group * outputs)
         p.out = <float *>out + group * outputs
+        mean, var = from_channel(end.mean, group * outputs), from_channel(end.var, group * outputs)
         if deep:
-            run_deep(&p)
+            run_deep(&p, mean, var)
         else:
-            run_forward(&p)
+            run_forward(&p, mean, var)
     return 0
 
 

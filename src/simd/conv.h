@@ -73,6 +73,8 @@ typedef struct {
     const void *bias;                /* groups * group_outputs values, or NULL */
     const void *scale, *residual;    /* Y = (A W) scale + bias + residual; as bias, as out.data */
     int relu;
+    double *moments;                 /* of Y: (bands, 3, all outputs), see moments.h; or NULL */
+    intptr_t *moment_pixels;         /* (bands,): outputs that each of them has seen */
 } conv_forward_plan;
 
 /* gW = A^T gY.  Part s of `parts` sums its own share of the bands; merged in the order of s. */

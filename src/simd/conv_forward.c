@@ -11,6 +11,7 @@
  */
 #include "block.h"
 #include "band.h"
+#include "moments.h"
 
 INLINE intptr_t depth_of(const conv_forward_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
@@ -127,6 +128,11 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         block(&args);
     }
     if (p->scale) scale_outputs(p, &args, first_out);
+    if (p->moments) {
+        const intptr_t K = p->groups * p->group_outputs, part = band % band_count(&p->in);
+        pixel_moments(args.c, out_at, args.m, args.n, p->moments + part * 3 * K + first_out, K);
+        if (first_out == 0) p->moment_pixels[part] = args.m;
+    }
     fp_leave(mode);
 }
 

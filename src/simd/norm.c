@@ -2,11 +2,10 @@
 #include "norm.h"
 
 #include <math.h>
+#include <string.h>
 
-#include "lanes.h"
+#include "moments.h"
 
-#define CHUNK 128                            /* rows summed in vectors before double takes over */
-#define TILE 4                               /* vectors of channels that are summed together */
 #define BLOCK 256                            /* channels of a task of the sums */
 
 typedef struct {
@@ -33,58 +32,24 @@ INLINE intptr_t lanes_at(const norm_args *a, intptr_t c, intptr_t last) {
     return rest >= VL ? VL : rest;
 }
 
-/* Moments of `rows` rows, nv vectors of n lanes, into `count` channels of the slot:
- * pivot, sum of (x - pivot), sum of (x - pivot)^2.  The pivot is the first chunk's mean, rounded as
- * it is, and the others are moved to it, so that no rounding of a mean enters. */
-INLINE void chunk_moments(const int nv, const real *x, intptr_t rows, intptr_t step, intptr_t n,
-                          intptr_t count, double *partial, int is_first) {
-    vreal sum[TILE], square[TILE], mean[TILE];
-    UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
-    for (intptr_t r = 0; r < rows; r++)
-        UNROLL(4) for (int i = 0; i < nv; i++) sum[i] += load_lanes(x + r * step + i * VL, n);
-    UNROLL(4) for (int i = 0; i < nv; i++) {
-        mean[i] = sum[i] / vset((real)rows);
-        sum[i] = square[i] = vset(0);
-    }
-    for (intptr_t r = 0; r < rows; r++)
-        UNROLL(4) for (int i = 0; i < nv; i++) {
-            const vreal d = load_lanes(x + r * step + i * VL, n) - mean[i];
-            sum[i] += d;
-            square[i] += d * d;
-        }
-    real means[TILE * VL], sums[TILE * VL], squares[TILE * VL];
-    UNROLL(4) for (int i = 0; i < nv; i++) {
-        vstore(means + i * VL, mean[i]);
-        vstore(sums + i * VL, sum[i]);
-        vstore(squares + i * VL, square[i]);
-    }
-    double *pivot = partial, *first = partial + step, *second = partial + 2 * step;
-    for (intptr_t i = 0; i < count; i++) {
-        if (is_first) {
-            pivot[i] = means[i];
-            first[i] = second[i] = 0;
-        }
-        const double d = means[i] - pivot[i];
-        first[i] += sums[i] + (double)rows * d;
-        second[i] += squares[i] + d * (2 * sums[i] + (double)rows * d);
-    }
-}
-
 static void slot_moments(const norm_args *a, const task *t) {
     const intptr_t step = a->channels;
-    for (intptr_t row = t->row; row < t->last; row += CHUNK) {
-        const intptr_t rows = row + CHUNK < t->last ? CHUNK : t->last - row;
+    for (intptr_t row = t->row; row < t->last; row += MOMENT_ROWS) {
+        const intptr_t rows = row + MOMENT_ROWS < t->last ? MOMENT_ROWS : t->last - row;
         const real *x = (const real *)a->x + row * step;
         const int is_first = row == t->row;
         intptr_t c = t->c;
-        for (; c + TILE * VL <= t->end; c += TILE * VL)
-            chunk_moments(TILE, x + c, rows, step, VL, TILE * VL, t->partial + c, is_first);
+        double *part = t->partial;
+        for (; c + CHAINS * VL <= t->end; c += CHAINS * VL)
+            chunk_moments(CHAINS, x + c, step, 0, rows, VL, CHAINS * VL, part + c, step, is_first);
+        for (; c + 2 * VL <= t->end; c += 2 * VL)
+            chunk_moments(2, x + c, step, 0, rows, VL, 2 * VL, part + c, step, is_first);
         for (; c < t->end; c += VL) {
             const intptr_t count = c + VL <= t->end ? VL : t->end - c;
             if (lanes_at(a, c, row + rows) == VL)
-                chunk_moments(1, x + c, rows, step, VL, count, t->partial + c, is_first);
+                chunk_moments(1, x + c, step, 0, rows, VL, count, part + c, step, is_first);
             else
-                chunk_moments(1, x + c, rows, step, count, count, t->partial + c, is_first);
+                chunk_moments(1, x + c, step, 0, rows, count, count, part + c, step, is_first);
         }
     }
 }
@@ -99,24 +64,38 @@ static void moments(const void *args, intptr_t first, intptr_t last) {
     fp_leave(mode);
 }
 
-/* Slots in their order, all seen from the pivot of the first: differences of pivots are exact. */
-static void merge_moments(const norm_args *a, void *mean, void *var) {
-    const intptr_t channels = a->channels;
-    const double rows = a->rows > 0 ? (double)a->rows : 1;
+/* Parts in their order, all seen from the pivot of the first: differences of pivots are exact.
+ * rows[part] is how many rows a part has seen. */
+static void merge_parts(const double *partial, const intptr_t *rows, intptr_t parts,
+                        intptr_t channels, void *mean, void *var) {
     for (intptr_t c = 0; c < channels; c++) {
-        double first = 0, second = 0;
-        const double pivot = a->rows > 0 ? a->partial[c] : 0;
-        for (intptr_t slot = 0; slot < a->slots && a->rows > 0; slot++) {
-            const task t = task_of(a, slot * a->blocks);
-            const double *p = t.partial + c;
-            const double m = (double)(t.last - t.row), d = p[0] - pivot, s = p[channels];
+        const double pivot = partial[c];
+        double first = 0, second = 0, all = 0;
+        for (intptr_t part = 0; part < parts; part++) {
+            const double *p = partial + part * 3 * channels + c, m = (double)rows[part];
+            const double d = p[0] - pivot, s = p[channels];
             first += s + m * d;
             second += p[2 * channels] + d * (2 * s + m * d);
+            all += m;
         }
-        const double v = (second - first * first / rows) / rows;
-        ((real *)mean)[c] = (real)(pivot + first / rows);
+        const double v = (second - first * first / all) / all;
+        ((real *)mean)[c] = (real)(pivot + first / all);
         ((real *)var)[c] = (real)(v < 0 ? 0 : v);
     }
+}
+
+static void merge_moments(const norm_args *a, void *mean, void *var) {
+    intptr_t rows[NORM_SLOTS];
+    if (a->rows == 0) {
+        memset(mean, 0, (size_t)a->channels * sizeof(real));
+        memset(var, 0, (size_t)a->channels * sizeof(real));
+        return;
+    }
+    for (intptr_t slot = 0; slot < a->slots; slot++) {
+        const task t = task_of(a, slot * a->blocks);
+        rows[slot] = t.last - t.row;
+    }
+    merge_parts(a->partial, rows, a->slots, a->channels, mean, var);
 }
 
 static void set_columns(const norm_args *a, intptr_t index, const void *mean, const void *var,
@@ -209,8 +188,8 @@ INLINE void chunk_sums(const int nv, const norm_args *a, const real *columns, in
 
 static void slot_sums(const norm_args *a, const task *t) {
     for (intptr_t c = t->c; c < t->end; c++) t->partial[c] = t->partial[a->channels + c] = 0;
-    for (intptr_t row = t->row; row < t->last; row += CHUNK) {
-        const intptr_t rows = row + CHUNK < t->last ? CHUNK : t->last - row;
+    for (intptr_t row = t->row; row < t->last; row += MOMENT_ROWS) {
+        const intptr_t rows = row + MOMENT_ROWS < t->last ? MOMENT_ROWS : t->last - row;
         const intptr_t at = row * a->channels;
         const real *columns = (const real *)a->columns +
                               row / a->sample_rows * NORM_COLUMNS * a->channels;
@@ -299,5 +278,6 @@ const norm_kernels NAME(norm_kernels) = {.moments = moments,
                                          .apply = apply,
                                          .gradient_apply = gradient_apply,
                                          .merge_moments = merge_moments,
+                                         .merge_parts = merge_parts,
                                          .set_columns = set_columns,
                                          .merge_sums = merge_sums};

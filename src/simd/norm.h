@@ -12,10 +12,8 @@
  * a residual, gradient_sums writes g, which is the residual's gradient, and gradient_apply reads it
  * instead of gy.
  *
- * Sums are taken over chunks of 128 rows in vectors, and from there on in double: a chunk's mean
- * first, then squares around it, while the chunk is in cache.  So nothing cancels, however far the
- * mean is from 0.  Rows are cut into `slots` (a number that depends on the shape only); partial
- * results of slots are merged in their order.
+ * Rows are cut into `slots` (a number that depends on the shape only) and summed by chunks
+ * (moments.h); partial results of slots are merged in their order.
  */
 #ifndef MINIGRAD_NORM_H
 #define MINIGRAD_NORM_H
@@ -24,6 +22,7 @@
 
 #include "rows.h"
 
+enum { NORM_SLOTS = 64 };                    /* at most */
 enum { NORM_MEAN, NORM_SCALE, NORM_SHIFT, NORM_SLOPE, NORM_OFFSET, NORM_COLUMNS };
 
 typedef struct {
@@ -43,6 +42,9 @@ typedef struct {
     rows_kernel apply, gradient_apply;
     /* partial of all slots -> mean and biased variance per channel, as reals */
     void (*merge_moments)(const norm_args *args, void *mean, void *var);
+    /* the same of parts (parts, 3, channels) that have seen rows[part] > 0 pixels each */
+    void (*merge_parts)(const double *partial, const intptr_t *rows, intptr_t parts,
+                        intptr_t channels, void *mean, void *var);
     /* set `index` of columns: mean, gamma / sqrt(var + eps), beta; gamma and beta may be NULL */
     void (*set_columns)(const norm_args *args, intptr_t index, const void *mean, const void *var,
                         const void *gamma, const void *beta, double eps);

@@ -11,7 +11,8 @@
 #include "winograd_steps.h"
 
 static intptr_t scratch_bytes(const winograd_plan *p) {
-    return piece(p->in.pitch) + piece(POINTS * p->in.slab) + piece(POINTS * p->slab);
+    return piece(p->in.pitch) + piece(POINTS * p->in.slab) + piece(POINTS * p->slab) +
+           piece(offsets_room(p));
 }
 
 static void pack_task(const void *plan, intptr_t index, void *scratch) {
@@ -59,6 +60,8 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         args.flags = BLOCK_ACCUMULATE;
     }
     transform_outputs(p, first, last, group * p->group_outputs + k0, n, product);
+    output_moments(p, first, last, group * p->group_outputs + k0, n, first / p->in.block,
+                   (intptr_t *)((char *)product + piece(POINTS * p->slab)));
     fp_leave(mode);
 }
 

@@ -61,6 +61,8 @@ typedef struct {
     const void *bias;                /* one value for each output, or NULL */
     const void *scale, *residual;    /* Y = conv(X, W) scale + bias + residual; as bias, as out */
     int relu;
+    double *moments;                 /* of Y: (blocks, 3, groups * group_outputs), see moments.h; */
+    intptr_t *moment_pixels;         /* (blocks,): outputs that each of them has seen; or NULL */
     void *v;                         /* deep layers, V of all threads: [chunk][t][tile][depth] */
     intptr_t first_tile, last_tile;  /* that are in it */
 } winograd_plan;

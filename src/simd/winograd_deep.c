@@ -20,7 +20,7 @@ INLINE intptr_t u_slab(const winograd_plan *p) { return p->depth * NR + VL; }
 
 intptr_t NAME(winograd_deep_scratch)(const winograd_plan *p);
 intptr_t NAME(winograd_deep_scratch)(const winograd_plan *p) {
-    return piece(POINTS * u_slab(p)) + piece(POINTS * p->slab);
+    return piece(POINTS * u_slab(p)) + piece(POINTS * p->slab) + piece(offsets_room(p));
 }
 
 task_kernel NAME(winograd_deep_inputs), NAME(winograd_deep_task);
@@ -68,6 +68,8 @@ void NAME(winograd_deep_task)(const void *plan, intptr_t index, void *scratch) {
         args.flags = BLOCK_ACCUMULATE;
     }
     transform_outputs(p, first, last, k0, lanes, product);
+    output_moments(p, first, last, k0, lanes, first / p->in.block,
+                   (intptr_t *)((char *)product + piece(POINTS * p->slab)));
     fp_leave(mode);
 }
 #endif

@@ -7,6 +7,7 @@
 #define MINIGRAD_WINOGRAD_STEPS_H
 
 #include "block.h"
+#include "moments.h"
 #include "winograd_maps.h"
 
 /* U for one panel of NR outputs and one input channel: G w G^T, point t at out + t * step. */
@@ -108,6 +109,30 @@ static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t l
         else
             transform_output(2, 0, product, p->slab, n, &o);
     }
+}
+
+/* Moments of n outputs of tiles first .. last, just stored, into part `block`.  at: offsets_room */
+static void output_moments(const winograd_plan *p, intptr_t first, intptr_t last, intptr_t k0,
+                           intptr_t n, intptr_t block, intptr_t *at) {
+    const winograd_tiles *in = &p->in;
+    const intptr_t K = p->groups * p->group_outputs, m = TILE + 1 - in->taps;
+    intptr_t count = 0;
+    if (!p->moments) return;
+    for (intptr_t tile = first; tile < last; tile++) {
+        const tile_place o = place_of(in, tile);
+        const intptr_t rows = least(m, in->rows - o.i), cols = least(m, in->cols - o.j);
+        const intptr_t start = (o.n * in->rows + o.i) * in->cols + o.j;
+        for (intptr_t i = 0; i < rows; i++)
+            for (intptr_t j = 0; j < cols; j++)
+                at[count++] = (start + i * in->cols + j) * p->outputs;
+    }
+    pixel_moments((const real *)p->out + k0, at, count, n, p->moments + block * 3 * K + k0, K);
+    if (k0 == 0) p->moment_pixels[block] = count;
+}
+
+/* Elements of scratch for the offsets of a block's outputs. */
+INLINE intptr_t offsets_room(const winograd_plan *p) {
+    return p->in.block * 16 * (intptr_t)(sizeof(intptr_t) / sizeof(real));
 }
 
 #endif

@@ -1,4 +1,4 @@
-"""Design: conv_norm is the two layers, one after the other; in evaluation it is one pass."""
+"""Design: conv_norm is the two layers, one after the other, in fewer passes over memory."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.nn.fused import one_pass
+from minigrad.nn import fused
 from tests.strategies import SEEDS
 
 
@@ -62,18 +62,77 @@ def test_float64_agrees_to_its_last_digits():
     np.testing.assert_allclose(one.data, norm(conv(x), relu=True).data, rtol=1e-12, atol=1e-12)
 
 
-def test_training_and_gradients_take_the_two_layers():
+@pytest.fixture
+def single(monkeypatch):
+    """How often the two layers were one pass, by known statistics."""
+    calls = []
+    real = fused.by_known_statistics
+    monkeypatch.setattr(fused, "by_known_statistics", lambda *a: calls.append(1) or real(*a))
+    return calls
+
+
+def test_gradients_by_known_statistics_take_the_two_layers(single):
     conv, norm, rng = layers(1, 4, 6)
     x = mg.tensor(rng.standard_normal((2, 4, 7, 7)).astype(np.float32))
-    assert not one_pass(conv, norm, x, None)  # something may be recorded
-    y = nn.conv_norm(conv, norm, x)
-    assert y.requires_grad
+    assert nn.conv_norm(conv, norm, x).requires_grad and not single
     with mg.no_grad():
-        assert one_pass(conv, norm, x, None)
-        norm.train()
-        assert not one_pass(conv, norm, x, None)
         nn.conv_norm(conv, norm, x)
+    assert single
+
+
+@given(
+    c=st.sampled_from((1, 3, 16, 40)),
+    k=st.sampled_from((1, 6, 16, 33, 64)),
+    kernel=st.sampled_from((1, 3, 5)),
+    size=st.tuples(st.integers(5, 13), st.integers(5, 13)),
+    stride=st.integers(1, 2),
+    biased=st.booleans(),
+    relu=st.booleans(),
+    adds=st.booleans(),
+    momentum=st.sampled_from((0.1, None)),
+    seed=SEEDS,
+)
+def test_a_training_step_is_that_of_two_layers(
+    c, k, kernel, size, stride, biased, relu, adds, momentum, seed
+):
+    """In float64: outputs, every gradient, and the running statistics of two batches."""
+    conv, norm, _ = layers(seed, c, k, kernel, stride=stride, padding=1, bias=biased)
+    conv, norm = conv.astype(np.float64), norm.astype(np.float64).train()
+    norm.momentum = momentum
+    ends = []
+    for both in (lambda x, r: norm(conv(x), r, relu=relu),
+                 lambda x, r: nn.conv_norm(conv, norm, x, r, relu=relu)):  # fmt: skip
+        draw = np.random.default_rng(seed)
+        norm.reset_running_stats()
+        for _ in range(2):
+            conv.zero_grad(), norm.zero_grad()
+            x = mg.tensor(draw.standard_normal((3, c, *size)), requires_grad=True)
+            shape = conv(x).shape
+            r = mg.tensor(draw.standard_normal(shape), requires_grad=True) if adds else None
+            y = both(x, r)
+            (y * mg.tensor(draw.standard_normal(shape))).sum().backward()
+        params = [*conv.parameters(), *norm.parameters()]
+        found = [y.data, norm.running_mean.data, norm.running_var.data, x.grad.data]
+        ends.append([a.copy() for a in found + [p.grad.data for p in params]
+                     + ([r.grad.data] if adds else [])])  # fmt: skip
+        assert int(norm.num_batches_tracked.data) == 2
+    for one, two in zip(*ends, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-9 * (1 + np.abs(two).max()))
+
+
+def test_one_node_on_the_tape_and_an_error_counts_nothing():
+    conv, norm, rng = layers(6, 4, 6)
+    norm.train()
+    x = mg.tensor(rng.standard_normal((2, 4, 7, 7)).astype(np.float32))
+    y = nn.conv_norm(conv, norm, x, relu=True)
+    assert "conv2d_batch_norm" in repr(y)
+    before = norm.running_mean.data.copy()
+    with pytest.raises(mg.errors.ShapeError, match="residual"):
+        nn.conv_norm(conv, norm, x, x)
+    with pytest.raises(mg.errors.ArgError, match="variance needs >1 value"):
+        nn.conv_norm(conv, norm, x[:1, :, :3, :3])
     assert int(norm.num_batches_tracked.data) == 1
+    np.testing.assert_array_equal(norm.running_mean.data, before)
 
 
 def test_a_hook_sees_both_layers():
@@ -101,14 +160,14 @@ def test_sequential_does_it_by_itself():
 
 
 @pytest.mark.parametrize("groups", (1, 4))
-def test_depthwise_and_misfits_are_left_to_the_layers(groups):
+def test_depthwise_and_misfits_are_left_to_the_layers(groups, single):
     conv, norm, rng = layers(4, 4, 4, groups=groups)
     x = mg.tensor(rng.standard_normal((2, 4, 7, 7)).astype(np.float32))
     with mg.no_grad():
-        assert one_pass(conv, norm, x, None) is (groups == 1)
         np.testing.assert_allclose(
             nn.conv_norm(conv, norm, x).data, norm(conv(x)).data, rtol=1e-4, atol=1e-4
         )
+        assert bool(single) is (groups == 1)
         with pytest.raises(mg.errors.ShapeError):
             nn.conv_norm(conv, norm, x[:, :3])
         with pytest.raises(mg.errors.ShapeError):

@@ -8,13 +8,13 @@ CHECK = "tests/test_gradcheck.py"
 FAULTS = [
     *faults_in("minigrad/functional/normalization.py",
                "tests/nn/test_norm.py tests/test_functional.py", [
-        ("running-variance-biased", "new_var * (count / (count - 1))", "new_var"),
+        ("running-variance-biased", "return var * (count / (count - 1))", "return var"),
         ("momentum-of-the-old", "old *= 1 - momentum", "old *= momentum"),
     ]),
     *faults_in("minigrad/nn/norm.py", "tests/nn/test_norm.py", [
         ("plain-average-of-one-batch-less", "return 1.0 / (1 + int(", "return 1.0 / (2 + int("),
         ("evaluation-uses-the-batch",
-         "training=self.training or self.running_mean is None,", "training=True,"),
+         "if not self.training and self.running_mean is not None:", "if False:"),
     ]),
     *faults_in("minigrad/nn/utils.py", "tests/nn/test_utils.py", [
         ("small-gradients-scaled-up", "if not factor >= 1.0:", "if True:"),

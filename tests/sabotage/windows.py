@@ -6,6 +6,7 @@ QUICK = "tests/kernels/test_fused_relu.py tests/kernels/test_conv_large.py "
 CONV = QUICK + "tests/kernels/test_conv.py tests/kernels/test_conv_relations.py tests/registry"
 EPILOGUE = "tests/nn/test_fused.py tests/kernels/test_conv.py"
 ROWS = "tests/kernels/test_conv_rows.py"
+MOMENTS = "tests/kernels/test_conv_moments.py"
 NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
@@ -152,6 +153,18 @@ FAULTS = [
         ("scaled-sums-rectified-first", "p->relu && !p->scale && chunk", "p->relu && chunk"),
         ("last-lanes-not-scaled", "k < sums->n; k += VL", "k + VL <= sums->n; k += VL"),
         ("filters-of-any-order-in-order", "filter + p->w_tap[t] * NR", "filter + t * NR"),
+    ]),
+    *faults_in("src/simd/moments.h", MOMENTS + " tests/kernels/test_norm.py", [
+        ("moments-without-the-last-rows",
+         "sum[i] += load_lanes(row_of(x, step, at, r) + i * VL, n);", ";"),
+        ("moments-from-the-first-pivot", "const double d = means[i] - pivot[i];",
+         "const double d = 0;"),
+        ("moments-of-the-first-pixels",
+         "0, at + i, rows, count, count", "0, at, rows, count, count"),
+    ]),
+    *faults_in("src/simd/conv_forward.c", MOMENTS, [
+        ("moments-of-bands-in-one-place",
+         "p->moments + part * 3 * K + first_out", "p->moments + first_out"),
     ]),
     *faults_in("src/simd/images.h", NARROW, [
         ("narrow-forgets-padding-on-the-left",
