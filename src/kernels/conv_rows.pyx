@@ -25,7 +25,7 @@ from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
-cdef Py_ssize_t FEW = 48               # pixels
+cdef Py_ssize_t FEW = 64               # pixels
 cdef double WORTH = 32768              # weights: with fewer, any way is short
 cdef double MOST = 16e6                # bytes of the matrix
 cdef double SUMMING = 128              # multiply-adds that adding up one element costs

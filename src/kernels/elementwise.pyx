@@ -49,6 +49,7 @@ cdef extern from "Python.h":
 cdef enum:
     SMALL = 4096                     # bytes: NumPy's own memory and no thought of threads
     CHUNK = 16384                    # elements of one task
+    PAUSE = 200                      # flop of an element, to `run_tasks`: fresh memory is slow
 
 
 # --- running a loop over n elements ------------------------------------------------------------
@@ -87,7 +88,8 @@ cdef int play_all(Job *job, Py_ssize_t n, double cost) except -1:
         play(job, 0, n)
         return 0
     job.n = n
-    return run_tasks(job_task, job, parts(n, CHUNK), CHUNK * cost, NULL, 0, team(n * cost))
+    return run_tasks(job_task, job, parts(n, CHUNK), CHUNK * max(cost, PAUSE), NULL, 0,
+                     team(n * cost))
 
 
 cdef struct Pixels:

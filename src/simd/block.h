@@ -183,6 +183,12 @@ INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t 
         for (intptr_t i = 0; i < n; i++) out[i * step + k] = src[k * lane + i];
 }
 
+/* Ask for what lies `ahead` elements from the first of each lane: the CPU does not follow as many
+ * streams as there are lanes. */
+INLINE void ask_for_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t ahead) {
+    for (intptr_t k = 0; k < lanes; k++) PREFETCH(src + k * lane + ahead);
+}
+
 /* One row of a panel: n values, zeros in the lanes after them that a tile will read. */
 INLINE void pack_row(const real *src, intptr_t j_step, intptr_t n, real *out) {
     if (j_step == 1 && n >= NR) {

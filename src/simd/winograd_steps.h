@@ -37,11 +37,13 @@ INLINE void transform_weight(const int r, const winograd_plan *p, const real *w,
 /* U of one panel for neighboring input channels: (t, c, lane) at t * step + c * NR + lane. */
 static void transform_weights(const winograd_plan *p, const real *w, intptr_t channels,
                               intptr_t lanes, real *out, intptr_t step) {
-    for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR)
+    for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR) {
+        ask_for_lanes(w, p->w_out, lanes, 4 * p->w_in);
         if (p->in.taps == 3)
             transform_weight(3, p, w, lanes, out, step);
         else
             transform_weight(5, p, w, lanes, out, step);
+    }
 }
 
 /* Where one tile's outputs go, how many of them there are, and what is done to them. */
