@@ -16,7 +16,6 @@ from minigrad._kernels import conv, gemm
 from tests.layouts import same
 from tests.strategies import convs, integers, reals
 
-
 PASSES = ("conv2d", "conv2d_grad_x", "conv2d_grad_w")
 kernel = SimpleNamespace(**{p: partial(getattr(conv, p), algorithm="direct") for p in PASSES})
 
