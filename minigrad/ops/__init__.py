@@ -78,8 +78,10 @@ from minigrad.ops.random import (
     default_generator,
     dropout,
     dropout2d,
+    dropout_grad,
     manual_seed,
     masked_scale,
+    unpack_mask,
 )
 from minigrad.ops.reduce import cumsum, mean, prod, std, sum, var
 from minigrad.ops.select import astype, clip, maximum, minimum, where
@@ -120,6 +122,7 @@ __all__ = [  # noqa: RUF022
     "batch_norm", "batch_norm_inference", "local_response_norm", "layer_norm", "group_norm",
     "log_softmax", "log_softmax_grad", "softmax", "cross_entropy", "nll_loss", "nll_loss_grad",
     "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits",
-    "Generator", "default_generator", "manual_seed", "dropout", "dropout2d", "masked_scale",
+    "Generator", "default_generator", "manual_seed", "dropout", "dropout_grad", "dropout2d",
+    "masked_scale", "unpack_mask",
 ]
 # fmt: on
