@@ -43,7 +43,7 @@ from minigrad.ops.extremes import logsumexp, max, min, tie_share
 from minigrad.ops.extremes import norm as vector_norm
 from minigrad.ops.index import getitem, plain, scatter_add, setitem
 from minigrad.ops.join import concat, flip, pad, repeat, roll, split, stack
-from minigrad.ops.linear import linear, matmul
+from minigrad.ops.linear import linear, linear_relu, matmul
 from minigrad.ops.loss import (
     cross_entropy,
     log_softmax,
@@ -113,7 +113,7 @@ __all__ = [  # noqa: RUF022
     "concat", "stack", "split", "pad", "repeat", "flip", "roll",
     "sum", "mean", "var", "std", "prod", "cumsum",
     "max", "min", "tie_share", "logsumexp", "norm",
-    "matmul", "linear", "einsum", "tensordot", "outer",
+    "matmul", "linear", "linear_relu", "einsum", "tensordot", "outer",
     "conv2d", "conv2d_grad_x", "conv2d_grad_w", "conv2d_grad_b", "conv2d_relu",
     "conv_transpose2d",
     "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad",
