@@ -1,4 +1,5 @@
-"""What a small op costs: forward + record, and a node of backward, against the bare NumPy call.
+"""What a small op costs: forward + record, and a node of backward, against the bare NumPy call; and
+what dropout costs, which waits for its random words and then for memory.
 
 ``python -m benchmarks ops``.  Ten-element float64 operands; the best of several rounds, alternating
 between the tape and NumPy, so that a busy machine slows both.
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+import minigrad.functional as F
+from minigrad._kernels.memory import pooled_arrays
 
 
 def per_call(function: Callable[[int], object], n: int) -> float:
@@ -76,6 +79,34 @@ def backward(n: int, rounds: int) -> tuple[float, float]:
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
+def dropout(shape: tuple[int, ...], rounds: int) -> tuple[float, float, float, float]:
+    """Milliseconds of dropout on channels-last images: forward, the random words alone, backward;
+    and of a multiplication by a number, which touches the same memory."""
+    n, c, h, w = shape
+    x = np.ones((n, h, w, c), np.float32).transpose(0, 3, 1, 2)
+    t, g = mg.tensor(x, requires_grad=True), mg.tensor(x)
+    draws = mg.Generator(0)
+    draws.words(2)  # the first draw imports numpy.random
+    rows = []
+    for _ in range(rounds):
+        t.grad = None
+        times = [time.perf_counter()]
+        y = F.dropout(t, 0.5, generator=draws)
+        times.append(time.perf_counter())
+        with pooled_arrays():
+            draws.words(x.size)
+        times.append(time.perf_counter())
+        y.backward(g)
+        times.append(time.perf_counter())
+        del y  # so that the product finds its block in the pool, as the others do
+        z = g * 2.0
+        times.append(time.perf_counter())
+        del z
+        rows.append(1e3 * np.diff(times))
+    forward, words, back, product = np.median(rows[rounds > 1 :], axis=0)
+    return forward, words, back, product
+
+
 def main(argv: list[str]) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks ops")
@@ -96,6 +127,12 @@ def main(argv: list[str]) -> None:
     print(
         f"\nbackward, per mul node: {node:.2f} us, of which the bare arithmetic {arithmetic:.2f}: "
         f"{node - arithmetic:+.2f}"
+    )
+    shape = (2, 16, 8, 8) if rounds == 1 else (64, 192, 32, 32)
+    forward, words, back, product = dropout(shape, rounds)
+    print(
+        f"\ndropout of {'x'.join(map(str, shape))}, channels-last: forward {forward:.2f} ms, of "
+        f"which the random words {words:.2f}; backward {back:.2f} ms; x * 2: {product:.2f} ms"
     )
 
 

@@ -1,5 +1,5 @@
 # The table of kernels for a dtype, for every other kernel module (see src/simd/table.h).
-from libc.stdint cimport intptr_t
+from libc.stdint cimport intptr_t, uint8_t, uint32_t
 
 from minigrad._kernels.conv cimport (
     conv_depthwise_kernels, conv_forward_kernels, conv_grad_w_kernels, conv_rows_kernels)
@@ -21,6 +21,15 @@ cdef extern from "table.h" nogil:
         void (*bias_relu)(
             const void *x, const void *b, void *z, Py_ssize_t rows,
             Py_ssize_t columns) noexcept nogil
+    ctypedef struct dropout_kernels:
+        void (*drop)(
+            const void *x, const uint8_t *bits, double scale, void *z,
+            Py_ssize_t n) noexcept nogil
+        void (*pack)(
+            const uint32_t *words, uint32_t limit, uint8_t *bits, Py_ssize_t n) noexcept nogil
+        void (*pack_pixels)(
+            const uint32_t *words, uint32_t limit, uint8_t *bits, Py_ssize_t channels,
+            Py_ssize_t pixels, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     ctypedef struct sgd_step:
         double lr, momentum, dampening, weight_decay
         int nesterov
@@ -72,6 +81,7 @@ cdef extern from "table.h" nogil:
         const char *isa
         int lanes
         const calibrate_kernels *calibrate
+        const dropout_kernels *dropout
         const elementwise_kernels *elementwise
         const gemm_kernels *gemm
         const conv_forward_kernels *conv_forward

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ArgError, DTypeError
 from ..ops.activations import Elu, Gelu, LeakyRelu, Relu, Sigmoid, Softplus, Tanh
 from ..ops.geometry import check_bytes, integer, number, operand
-from ..ops.linear import Linear
+from ..ops.linear import Linear, LinearRelu
 from ..ops.loss import LogSoftmax, Softmax
 from ..ops.random import Dropout, Dropout2d, Generator, check_chance
 from ..ops.select import Clip
@@ -89,9 +89,11 @@ def log_softmax(input: Value, dim: int = -1) -> Tensor:
     return LogSoftmax.apply(input, axis=dim)
 
 
-def linear(input: Value, weight: Value, bias: Value | None = None) -> Tensor:
-    """input (..,I), weight (O,I), bias (O,) -> (..,O). Raises ShapeError, DTypeError."""
-    return Linear.apply(input, weight, bias)
+def linear(input: Value, weight: Value, bias: Value | None = None, *, relu: bool = False) -> Tensor:
+    """input (..,I), weight (O,I), bias (O,) -> (..,O).  relu: max(0, .) of it, in the same pass
+    over memory.  Raises ShapeError, DTypeError.
+    """
+    return (LinearRelu if relu else Linear).apply(input, weight, bias)
 
 
 def flatten(input: Value, start_dim: int = 0, end_dim: int = -1) -> Tensor:

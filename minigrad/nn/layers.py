@@ -64,9 +64,10 @@ class Linear(Module):
         """Draw the starting values anew."""
         starting_values(self.weight, self.bias, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., I) -> (..., O)."""
-        return F.linear(x, self.weight, self.bias)
+    @takes_relu
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """x (..., I) -> (..., O); relu: max(0, .) of it, in the same pass over memory."""
+        return F.linear(x, self.weight, self.bias, relu=relu)
 
     def extra_repr(self) -> str:
         """Sizes."""

@@ -43,7 +43,7 @@ from minigrad.ops.extremes import logsumexp, max, min, tie_share
 from minigrad.ops.extremes import norm as vector_norm
 from minigrad.ops.index import getitem, plain, scatter_add, setitem
 from minigrad.ops.join import concat, flip, pad, repeat, roll, split, stack
-from minigrad.ops.linear import linear, matmul
+from minigrad.ops.linear import linear, linear_relu, matmul
 from minigrad.ops.loss import (
     cross_entropy,
     log_softmax,
@@ -78,8 +78,10 @@ from minigrad.ops.random import (
     default_generator,
     dropout,
     dropout2d,
+    dropout_grad,
     manual_seed,
     masked_scale,
+    unpack_mask,
 )
 from minigrad.ops.reduce import cumsum, mean, prod, std, sum, var
 from minigrad.ops.select import astype, clip, maximum, minimum, where
@@ -111,7 +113,7 @@ __all__ = [  # noqa: RUF022
     "concat", "stack", "split", "pad", "repeat", "flip", "roll",
     "sum", "mean", "var", "std", "prod", "cumsum",
     "max", "min", "tie_share", "logsumexp", "norm",
-    "matmul", "linear", "einsum", "tensordot", "outer",
+    "matmul", "linear", "linear_relu", "einsum", "tensordot", "outer",
     "conv2d", "conv2d_grad_x", "conv2d_grad_w", "conv2d_grad_b", "conv2d_relu",
     "conv2d_batch_norm",
     "conv_transpose2d",
@@ -121,6 +123,7 @@ __all__ = [  # noqa: RUF022
     "batch_norm", "batch_norm_inference", "local_response_norm", "layer_norm", "group_norm",
     "log_softmax", "log_softmax_grad", "softmax", "cross_entropy", "nll_loss", "nll_loss_grad",
     "mse_loss", "l1_loss", "smooth_l1_loss", "binary_cross_entropy_with_logits",
-    "Generator", "default_generator", "manual_seed", "dropout", "dropout2d", "masked_scale",
+    "Generator", "default_generator", "manual_seed", "dropout", "dropout_grad", "dropout2d",
+    "masked_scale", "unpack_mask",
 ]
 # fmt: on

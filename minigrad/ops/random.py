@@ -4,6 +4,7 @@ Design: one ``Generator`` wraps NumPy's counter-based Philox.  A draw depends on
 what was drawn before, never on the number of threads.  Its state is a plain dict that JSON can
 hold, so a checkpoint resumes with the very next number.  An op that draws hands its mask to the
 tape as a by-product: the gradient uses the mask of the forward pass, whatever was drawn since.
+Dropout's mask has one bit for each number; ``unpack_mask`` shows it as booleans.
 
 Absent on purpose: NumPy's global state; nothing here reads or changes it.  Next: ``__main__.py``.
 """
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from minigrad._kernels import dropout as kernels
 from minigrad.errors import ArgError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.elementwise import mul
@@ -105,11 +107,20 @@ class Generator:
 
     def mask(self, shape: Shape, p: float) -> NDArray[np.bool_]:
         """False with chance p, to 32 bits: one 32-bit word of the stream decides each."""
-        size = math.prod(shape)
-        words = self.philox.random_raw((size + 1) // 2).view(np.uint32)[:size]
-        limit = min(round(p * 2.0**32), 2**32 - 1)
-        kept: NDArray[np.bool_] = words >= np.uint32(limit)
+        kept: NDArray[np.bool_] = self.words(math.prod(shape)) >= np.uint32(limit(p))
         return kept.reshape(shape)
+
+    def mask_bits(
+        self, shape: Shape, p: float, *, channels_last: bool = False
+    ) -> NDArray[np.uint8]:
+        """``mask(shape, p)``, one bit for each number: see ``unpack_mask``."""
+        words = self.words(math.prod(shape))
+        images = shape if channels_last else None
+        return kernels.pack_mask(words, limit=limit(p), images=images)
+
+    def words(self, count: int) -> NDArray[np.uint32]:
+        """The next 32-bit words of the stream; half of a 64-bit one that is left over is lost."""
+        return self.philox.random_raw((count + 1) // 2).view(np.uint32)[:count]
 
 
 default_generator = Generator(0)
@@ -128,6 +139,39 @@ def check_chance(op: str, p: Any) -> None:
         raise ArgError(f"{op}: p is the chance to drop, from 0 to 1, got {p}")
 
 
+def limit(p: float) -> int:
+    """The least 32-bit word that is kept: of 2^32 words, p 2^32 are below it."""
+    return min(round(p * 2.0**32), 2**32 - 1)
+
+
+def unpack_mask(
+    bits: NDArray[np.uint8], shape: Shape, *, channels_last: bool = False
+) -> NDArray[np.bool_]:
+    """Which numbers of an array of that shape are kept: bit k of byte i is that of number 8 i + k.
+
+    bits (ceil(n / 8),), n numbers, counted in C order; channels_last: in the order (N, H, W, C).
+    Raises ShapeError where the two do not fit.
+
+    >>> unpack_mask(np.array([5], np.uint8), (3,))
+    array([ True, False,  True])
+    """
+    n = math.prod(shape)
+    if bits.shape != ((n + 7) // 8,) or (channels_last and len(shape) != 4):
+        raise ShapeError(f"unpack_mask: {bits.shape} bytes of bits are no mask of shape {shape}")
+    kept = np.unpackbits(bits, count=n, bitorder="little").view(np.bool_)
+    if not channels_last:
+        return kept.reshape(shape)
+    images, channels, height, width = shape
+    return kept.reshape(images, height, width, channels).transpose(0, 3, 1, 2)
+
+
+def drop(x: Array, bits: NDArray[np.uint8], p: float, channels_last: bool) -> Array:
+    """x / (1 - p) where the number's bit is 1, else 0, in one pass."""
+    if p == 1:
+        return np.zeros_like(x)
+    return kernels.drop(x, bits, scale=1.0 / (1.0 - p), channels_last=channels_last)
+
+
 def dropped(x: Array, mask: Array, p: float) -> Array:
     """x / (1 - p) where the mask holds, else 0."""
     if p == 1:
@@ -136,27 +180,54 @@ def dropped(x: Array, mask: Array, p: float) -> Array:
     return masked(z, mask, out=z)
 
 
-class Dropout(Op, byproducts=("mask",)):
+class Dropout(Op, byproducts=("bits", "channels_last")):
     """z = x with each number set to 0 with chance p, the others scaled up to keep the mean.
 
-    Shapes    x: any; z, mask: as x; generator: a Generator, or None for the default one
+    Shapes    x: any; z: as x; bits: (ceil(n / 8),) uint8 for n numbers; channels_last: whether
+              they count the numbers in the order (N, H, W, C), as x has them in memory, or in C
+              order; generator: a Generator, or None for the default one
     Forward   z_i = m_i x_i / (1 - p),  m_i = 1 with chance 1 - p, else 0; all 0 for p = 1
     Backward  dL/dx_i = dL/dz_i m_i / (1 - p)      because z is linear in x once m is drawn
-    Keeps     the mask, one byte each
+    Keeps     the mask m as bits, and channels_last
     Example
         >>> dropout(np.array([1.0, 2.0]), p=0.0)
         array([1., 2.])
+        >>> z, bits, last = dropout.full(np.ones(9), p=0.0)
+        >>> bits, last
+        (array([255,   1], dtype=uint8), False)
 
     Reference Srivastava et al. 2014, section 4, scaled in training instead of testing
     """
 
     def forward(x, *, p=0.5, generator=None):
         check_chance("dropout", p)
-        mask = (generator or default_generator).mask(x.shape, p)
-        return dropped(x, mask, p), mask
+        x = x if x.dtype.kind == "f" else x.astype(np.float64)
+        last = x.ndim == 4 and not x.flags.c_contiguous
+        bits = (generator or default_generator).mask_bits(x.shape, p, channels_last=last)
+        return drop(x, bits, p, last), bits, last
 
-    def grad_x(gz, mask, p):
-        return masked_scale(gz, mask, p=p)
+    def grad_x(gz, bits, channels_last, p):
+        return dropout_grad(gz, bits, p=p, channels_last=channels_last)
+
+
+class DropoutGrad(Op):
+    """gx = gz / (1 - p) where a bit is set, else 0: dropout with its mask given.
+
+    Shapes    gz: any; bits: (ceil(n / 8),) uint8, one for each number of gz in C order, or with
+              channels_last in the order (N, H, W, C); gx: as gz
+    Forward   gx_i = m_i gz_i / (1 - p), m_i the bit of i; all 0 for p = 1
+    Backward  dL/dgz_i = dL/dgx_i m_i / (1 - p)      because gx is linear in gz
+    Keeps     bits
+    Example
+        >>> dropout_grad(np.array([1.0, 2.0]), np.array([1], np.uint8), p=0.5)
+        array([2., 0.])
+    """
+
+    def forward(gz, bits, *, p, channels_last=False):
+        return drop(gz, bits, p, channels_last)
+
+    def grad_gz(gx, bits, p, channels_last):
+        return dropout_grad(gx, bits, p=p, channels_last=channels_last)
 
 
 class Dropout2d(Op, byproducts=("mask",)):
@@ -207,5 +278,6 @@ class MaskedScale(Op):
 
 
 dropout = Dropout.apply
+dropout_grad = DropoutGrad.apply
 dropout2d = Dropout2d.apply
 masked_scale = MaskedScale.apply

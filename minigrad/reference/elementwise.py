@@ -80,9 +80,4 @@ def clip_grad(g: Array, x: Array, low: float, high: float) -> Array:
     return np.where((x.real >= low) & (x.real <= high), g, np.zeros_like(g))
 
 
-def dropout(x: Array, mask: Array, *, p: float) -> Array:
-    """x / (1 - p) where mask, else 0: the mean over masks is x."""
-    return np.where(mask, x / (1 - p), np.zeros_like(x))
-
-
 _relu = relu

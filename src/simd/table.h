@@ -9,6 +9,7 @@
 
 #include "calibrate.h"
 #include "conv.h"
+#include "dropout.h"
 #include "elementwise.h"
 #include "gemm.h"
 #include "loss.h"
@@ -22,6 +23,7 @@ typedef struct {
     const char *isa;
     int lanes;                               /* VL: reals in a vector */
     const calibrate_kernels *calibrate;
+    const dropout_kernels *dropout;
     const elementwise_kernels *elementwise;
     const gemm_kernels *gemm;
     const conv_forward_kernels *conv_forward;

@@ -55,8 +55,10 @@ typedef int32_t ireal;
 
 #if defined(__GNUC__) && (defined(__AVX2__) || defined(__SSE2__) || defined(__ARM_NEON))
 #define HAVE_VECTORS 1
-#ifdef __AVX2__
+#if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <xmmintrin.h>
 #endif
 typedef real vreal __attribute__((vector_size(VBYTES)));
 typedef real vreal_u __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
@@ -186,6 +188,35 @@ INLINE void store_bytes(uint8_t *p, vreal v) {
 #else
 INLINE vmask byte_lanes(const uint8_t *p) { return *p; }
 INLINE void store_bytes(uint8_t *p, vreal v) { *p = (uint8_t)v; }
+#endif
+
+/* Bits <-> lanes, bit i for lane i. `bit_lanes` looks at the lowest VL bits only. */
+#if HAVE_VECTORS
+INLINE vmask bit_lanes(uint32_t bits) {
+    static const ireal lane_bit[16] = {
+        1, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9, 1 << 10,
+        1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15,
+    };
+    const vmask own = (vmask)vload((const real *)lane_bit);
+    return (vmask)((((vmask){0} + (ireal)bits) & own) != 0);
+}
+#else
+INLINE vmask bit_lanes(uint32_t bits) { return bits & 1; }
+#endif
+#if HAVE_VECTORS && defined(__AVX512F__) && !defined(REAL64)
+INLINE uint32_t lane_bits(vmask m) { return _mm512_movepi32_mask((__m512i)m); }
+#elif HAVE_VECTORS && defined(__AVX2__) && !defined(REAL64)
+INLINE uint32_t lane_bits(vmask m) { return (uint32_t)_mm256_movemask_ps((__m256)m); }
+#elif HAVE_VECTORS && defined(__SSE2__) && !defined(REAL64)
+INLINE uint32_t lane_bits(vmask m) { return (uint32_t)_mm_movemask_ps((__m128)m); }
+#elif HAVE_VECTORS
+INLINE uint32_t lane_bits(vmask m) {
+    uint32_t bits = 0;
+    for (int i = 0; i < VL; i++) bits |= (uint32_t)(m[i] & 1) << i;
+    return bits;
+}
+#else
+INLINE uint32_t lane_bits(vmask m) { return m != 0; }
 #endif
 
 /* Four by four, of reals: out_i[k] = in[k * row + i]. */

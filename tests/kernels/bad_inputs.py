@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from minigrad._kernels import conv, gemm, loss, norm, optim, pool
+from minigrad._kernels import conv, dropout, gemm, loss, norm, optim, pool
 
 F = np.float32
 HUGE = (2**31, 2**32, 2**62, 2**63 - 1)
@@ -156,6 +156,30 @@ def pool_calls() -> Iterator[tuple[str, Call]]:
     yield "global_avg_pool2d_grad shape", partial(grad, x_shape=(3, 4, 5, 5))
 
 
+def dropout_calls() -> Iterator[tuple[str, Call]]:
+    bits, words = np.zeros(42, np.uint8), np.zeros(336, np.uint32)
+    drop = partial(dropout.drop, scale=2.0, channels_last=False)
+    yield "drop too few bits", partial(drop, X, bits[:41])
+    yield "drop too many bits", partial(drop, X, np.zeros(43, np.uint8))
+    yield "drop bits of rank 2", partial(drop, X, bits.reshape(1, 42))
+    yield "drop bits that are booleans", partial(drop, X, bits.astype(bool))
+    yield "drop bits that are a list", partial(drop, X, [0] * 42)
+    yield "drop whole numbers", partial(drop, X.astype(int), bits)
+    yield "drop a number", partial(drop, 1.0, bits)
+    yield "drop rank 3 as images", partial(drop, X[0], bits[:21], channels_last=True)
+    yield "drop ten terabytes", partial(drop, vast(2**20, 2**21), bits)
+    pack = partial(dropout.pack_mask, limit=1)
+    yield "pack_mask words of 64 bits", partial(pack, words.astype(np.uint64))
+    yield "pack_mask rank 2", partial(pack, words.reshape(2, 168))
+    yield "pack_mask None", partial(pack, None)
+    yield "pack_mask images of another size", partial(pack, words, images=(2, 4, 6, 8))
+    yield "pack_mask three sizes of images", partial(pack, words, images=(2, 4, 42))
+    yield "pack_mask images negative", partial(pack, words, images=(-2, -4, 6, 7))
+    yield "pack_mask images huge", partial(pack, words, images=(2**62, 2**62, 16, 336))
+    yield "pack_mask limit negative", partial(dropout.pack_mask, words, limit=-1)
+    yield "pack_mask limit too large", partial(dropout.pack_mask, words, limit=2**32)
+
+
 def other_calls() -> Iterator[tuple[str, Call]]:
     v = ones(4)
     bn = partial(norm.batch_norm, eps=1e-5, relu=False)
@@ -200,7 +224,7 @@ def other_calls() -> Iterator[tuple[str, Call]]:
 
 def main() -> None:
     found: dict[str, list | None] = {}
-    for family in (conv_calls, gemm_calls, pool_calls, other_calls):
+    for family in (conv_calls, gemm_calls, pool_calls, dropout_calls, other_calls):
         for name, call in family():
             print(name, flush=True)  # the last line names the call that crashed
             try:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minigrad._kernels import conv, dispatch, gemm, loss, norm, optim, pool, threads
+from minigrad._kernels import conv, dispatch, dropout, gemm, loss, norm, optim, pool, threads
 from minigrad.reference import conv as ref_conv
+from minigrad.reference import dropout as ref_dropout
 from minigrad.reference import pool as ref_pool
 from tests.strategies import integers, reals
 
@@ -96,6 +97,20 @@ def pools(dtype, make) -> Iterator[Problem]:
     ], None  # fmt: skip
 
 
+def masks(dtype, make) -> Iterator[Problem]:
+    """Random words to bits, and dropout by them, in C order and channels-last."""
+    rng = np.random.default_rng(4)
+    x = make(rng, (3, 40, 37, 29), dtype)
+    words = rng.integers(0, 2**32, x.size, np.uint32)
+    outs, want = [], []
+    for module, into in ((dropout, outs), (ref_dropout, want)):
+        for images in (None, x.shape):
+            bits = module.pack_mask(words, limit=2**30 + 12345, images=images)
+            z = module.drop(x, bits, scale=1.375, channels_last=images is not None)
+            into += [bits, z]
+    yield "dropout", outs, want
+
+
 def others(dtype) -> Iterator[Problem]:
     """Normalizations, losses and optimizer steps."""
     rng = np.random.default_rng(3)
@@ -147,7 +162,7 @@ def problems() -> Iterator[Problem]:
     for dtype in (np.float32, np.float64):
         kind = np.dtype(dtype).name
         for make in (integers, reals):
-            for family in (convolutions, products, pools):
+            for family in (convolutions, products, pools, masks):
                 for name, outs, want in family(dtype, make):
                     yield f"{name}, {make.__name__}, {kind}", outs, want
         for name, outs, want in others(dtype):

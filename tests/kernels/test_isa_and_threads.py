@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from minigrad._kernels import conv, dispatch, elementwise, memory, norm, pool, threads
-from tests.kernels.probe import THREADS, convolutions, digest, others, pools, products
+from tests.kernels.probe import THREADS, convolutions, digest, masks, others, pools, products
 from tests.layouts import same
 from tests.strategies import FLOATS, reals
 
@@ -121,7 +121,7 @@ def test_kernels_do_not_read_memory_that_they_did_not_write(dtype):
     for _ in range(2):
         poison_the_pool()
         found = {}
-        drawn = [family(dtype, reals) for family in (convolutions, products, pools)]
+        drawn = [family(dtype, reals) for family in (convolutions, products, pools, masks)]
         for name, outs, _ in itertools.chain(*drawn, others(dtype)):
             found[name] = digest(outs)
             assert not any(np.isnan(out).any() for out in outs)

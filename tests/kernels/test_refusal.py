@@ -10,7 +10,7 @@ import gc
 import numpy as np
 import pytest
 
-from minigrad._kernels import conv, elementwise, gemm, loss, memory, norm, optim, pool
+from minigrad._kernels import conv, dropout, elementwise, gemm, loss, memory, norm, optim, pool
 
 RNG = np.random.default_rng(0)
 
@@ -33,6 +33,8 @@ CE = {"ignore_index": -100, "label_smoothing": 0.1}
 ROWS, PROBS = loss.cross_entropy(real(50, 300), LABELS, None, **CE)
 LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
 SGD = {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "dampening": 0.0}
+WORDS = RNG.integers(0, 2**32, 16 * X.size, np.uint32)
+BITS = dropout.pack_mask(WORDS[: X.size], limit=2**31)
 STATE = [real(40, 50) for _ in range(3)]
 
 CALLS = {
@@ -52,6 +54,8 @@ CALLS = {
     "avg_pool2d_grad": lambda: pool.avg_pool2d_grad(
         POOLED, x_shape=X.shape, output=(7, 6), **AVERAGE
     ),
+    "drop": lambda: dropout.drop(X, BITS, scale=2.0, channels_last=True),
+    "pack_mask": lambda: dropout.pack_mask(WORDS, limit=2**31, images=(4, 320, 13, 11)),
     "global_avg_pool2d": lambda: pool.global_avg_pool2d(X),
     "batch_norm": lambda: norm.batch_norm(X, V, V, X, **BN),
     "batch_norm_grad": lambda: norm.batch_norm_grad(

@@ -5,8 +5,9 @@ import inspect
 import pytest
 
 from minigrad import reference
-from minigrad._kernels import conv, elementwise, gemm, loss, norm, optim, pool
+from minigrad._kernels import conv, dropout, elementwise, gemm, loss, norm, optim, pool
 from minigrad.reference import conv as ref_conv
+from minigrad.reference import dropout as ref_dropout
 from minigrad.reference import linear as ref_linear
 from minigrad.reference import loss as ref_loss
 from minigrad.reference import norm as ref_norm
@@ -15,6 +16,7 @@ from minigrad.reference import pool as ref_pool
 
 PAIRS = [
     (conv, ref_conv),
+    (dropout, ref_dropout),
     (gemm, ref_linear),
     (loss, ref_loss),
     (norm, ref_norm),

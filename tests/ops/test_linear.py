@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import ops
 from minigrad.errors import ArgError, DTypeError, ShapeError
-from tests.ops.checks import CHECKS, Case, third_order
+from tests.layouts import same
+from tests.ops.checks import CHECKS, Case, direction, third_order
 
 MATMULS = [
     ((3,), (3,)),
@@ -96,6 +97,7 @@ CASES = [
         Case(f"tensordot {a} {sizes(s)}", lambda x, y, a=a: ops.tensordot(x, y, axes=a), s, ulps=64)
         for a, s in TENSORDOTS
     ),
+    Case("linear_relu", lambda *xs: ops.linear_relu(*xs), ((2, 3), (4, 3), (4,)), ulps=64),
     Case("outer", ops.outer, ((3,), (4,))),
     Case("outer of matrices", ops.outer, ((2, 3), (4, 1))),
     Case("x @ x.T", lambda x: x @ x.T, ((2, 3),), ulps=64),
@@ -206,6 +208,66 @@ def test_empty_operands(call, shapes):
 def test_nan_times_zero_is_nan():
     x, y = np.zeros((2, 3)), np.full((3, 2), np.nan)
     assert np.isnan(ops.matmul(x, y)).all()
+
+
+# -- a linear layer with its ReLU -----------------------------------------------------------------
+
+
+def two_ops(x, w, b=None):
+    return ops.relu(ops.linear(x, w, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [(), (1,), (5,), (64,), (3, 7)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_linear_relu_has_the_bits_of_two_ops(rows, biased, dtype):
+    arrays = [direction(s, i, dtype) for i, s in enumerate(((*rows, 33), (50, 33), (50,)))]
+    g = mg.Tensor(direction((*rows, 50), 3, dtype))
+    found = []
+    for op in (ops.linear_relu, two_ops):
+        xs = [mg.Tensor(a).requires_grad_() for a in arrays[: 2 + biased]]
+        y = op(*xs)
+        found.append([y, *mg.grad(y, xs, g)])
+    assert all(same(a.numpy(), b.numpy()) for a, b in zip(*found, strict=True))
+    assert found[0][0].numpy().any() and not found[0][0].numpy().all()
+
+
+def test_linear_relu_has_the_second_derivatives_of_two_ops():
+    arrays = [direction(s, i) for i, s in enumerate(((6, 5), (7, 5), (7,)))]
+    found = []
+    for op in (ops.linear_relu, two_ops):
+        xs = [mg.Tensor(a).requires_grad_() for a in arrays]
+        g = mg.Tensor(direction((6, 7), 3)).requires_grad_()
+        gs = mg.grad(op(*xs), xs, g, create_graph=True)
+        found.append([*gs, *mg.grad(sum((a * a).sum() for a in gs), [*xs, g], allow_unused=True)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-13, atol=1e-13)
+    assert found[0][-1].numpy().any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_linear_relu_keeps_nan_and_has_no_negative_zero(dtype):
+    x = np.array([[np.nan, 1], [np.inf, 1], [-np.inf, 1], [0, 0], [-2, 1]], dtype)
+    w, b = np.array([[1, 0], [-1, 0]], dtype), np.array([-0.0, -0.0], dtype)
+    want = np.array([[np.nan, np.nan], [np.inf, 0], [0, np.inf], [0, 0], [0, 2]], dtype)
+    y = ops.linear_relu(x, w, b)
+    assert same(y, want) and same(y, two_ops(x, w, b))
+    assert same(ops.linear_relu(x[:, :0], w[:, :0], b), two_ops(x[:, :0], w[:, :0], b))
+    t = mg.Tensor(x).requires_grad_()
+    ops.linear_relu(t, w, b).backward(mg.Tensor(np.ones_like(want)))
+    felt = (want > 0).astype(dtype) @ w  # nothing passes a NaN or a 0
+    assert np.array_equal(t.grad.numpy(), felt)
+
+
+def test_linear_relu_of_whole_numbers():
+    x, w = integers((4, 3), 0, np.int64), integers((5, 3), 1, np.int64)
+    assert np.array_equal(ops.linear_relu(x, w), np.maximum(x @ w.T, 0))
+
+
+def test_linear_relu_keeps_its_output_and_no_sums():
+    x, w = (mg.Tensor(direction(s, 0)).requires_grad_() for s in ((6, 5), (7, 5)))
+    kept = dict(ops.linear_relu(x, w).node.kept_items())
+    assert sorted(kept) == ["out", "w", "x"] and kept["out"].shape == (6, 7)
 
 
 # -- bad input ------------------------------------------------------------------------------------

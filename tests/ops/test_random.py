@@ -10,7 +10,8 @@ import pytest
 import minigrad as mg
 from minigrad import ops
 from minigrad.errors import ArgError, ShapeError
-from minigrad.ops.random import Generator, default_generator
+from minigrad.ops.random import Generator, default_generator, unpack_mask
+from tests.layouts import LAYOUTS, lay
 from tests.ops.checks import direction
 
 
@@ -44,6 +45,62 @@ def test_dropout_has_a_second_derivative():
     (gx,) = mg.grad(y, x, g, create_graph=True)
     (gg,) = mg.grad(gx, g, mg.Tensor(x.numpy().copy()))
     assert np.array_equal(gg.numpy(), y.numpy())  # the map is its own adjoint
+
+
+def stream(seed, shape, p):
+    """Which numbers are kept, by definition: a 32-bit word of Philox each, in C order."""
+    n = int(np.prod(shape))
+    words = np.random.Philox(seed).random_raw((n + 1) // 2).view(np.uint32)[:n]
+    return (words >= min(round(p * 2**32), 2**32 - 1)).reshape(shape)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1 - 2.0**-30])
+@pytest.mark.parametrize("shape", [(), (1,), (7, 11), (3, 5, 4, 7), (2, 16, 5, 9), (4, 8, 33, 32)])
+def test_a_word_of_the_stream_drops_a_number_whatever_the_layout(shape, p):
+    x = direction(shape, 0, np.float32)
+    kept = stream(21, shape, p)
+    for layout in LAYOUTS if shape else ("C",):
+        laid = lay(x, layout)
+        y, bits, last = ops.dropout.full(laid, p=p, generator=Generator(21))
+        assert bits.dtype == np.uint8 and bits.nbytes == (x.size + 7) // 8
+        assert np.array_equal(unpack_mask(bits, shape, channels_last=last), kept)
+        want = np.where(kept, np.array(laid) * np.float32(1 / (1 - p)), np.float32(0))
+        assert np.array_equal(y, want)
+    assert np.array_equal(Generator(21).mask(shape, p), kept)
+
+
+def test_the_gradient_may_lie_otherwise_than_x():
+    shape = (2, 8, 5, 3)
+    x, g = direction(shape, 0), direction(shape, 1)
+    want = np.where(stream(5, shape, 0.5), 2 * g, 0)
+    for one in LAYOUTS:
+        for other in ("C", "F", "reversed", "channels_last"):
+            t = mg.Tensor(lay(x, one)).requires_grad_()
+            y = ops.dropout(t, p=0.5, generator=Generator(5))
+            (gx,) = mg.grad(y, t, mg.Tensor(lay(g, other)))
+            assert np.array_equal(gx.numpy(), want), (one, other)
+
+
+def test_a_tape_keeps_a_bit_for_each_number():
+    t = mg.Tensor(np.ones((8, 64, 16, 16), np.float32)).requires_grad_()
+    y = ops.dropout(t, p=0.5)
+    held = sum(a.nbytes for _, a in y.node.kept_items())
+    assert held == t.size // 8
+
+
+def test_whole_numbers_become_float64():
+    for p in (0.0, 0.5, 1.0):
+        assert ops.dropout(np.arange(6), p=p).dtype == np.float64
+    assert ops.dropout(np.arange(6), p=0.0).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_bits_that_do_not_fit_are_refused():
+    bits = np.zeros(2, np.uint8)
+    with pytest.raises(ShapeError, match=r"drop: x \(17,\) needs bits of shape \(3,\)"):
+        ops.dropout_grad(np.ones(17), bits, p=0.5)
+    for shape, last in (((17,), False), ((8,), False), ((16,), True)):
+        with pytest.raises(ShapeError, match="unpack_mask"):
+            unpack_mask(bits, shape, channels_last=last)
 
 
 def test_whole_channels_are_dropped():

@@ -17,6 +17,7 @@ from tests.registry.draws import (
 )
 
 MASK = np.array([[True, False, True], [False, False, True]])
+BITS = np.array([0b01101001, 0b11010110, 0b00101110, 0b10011010, 0b11100001, 0b00010111], np.uint8)
 TWO = [(f(2, 3), f(2, 3)), (f(4, 2, 3), f(2, 1)), (f(3), f()), (f(2, 3), 1.25), (0.75, f(2, 3))]
 SIX = [f(5), f(2, 3), f(2, 3, 4), f()]
 
@@ -68,6 +69,10 @@ CASES = [
     *expand("dropout", (f(4, 6), {"generator": generator()}), kind=LINEAR, nan="felt"),
     *expand("dropout", (f(5, 7), {"p": 0.25, "generator": generator()}), kind=LINEAR, nan="felt"),
     *expand("dropout", (f(5), {"p": 0.0, "generator": generator()}), kind=LINEAR),
+    *expand("dropout", (f(2, 8, 3, 5), {"generator": generator()}), (f(3, 3, 2, 3), {"p": 0.25,
+            "generator": generator()}), (f(), {"generator": generator()}), kind=LINEAR, nan="felt"),
+    *expand("dropout_grad", (f(4, 9), BITS[:5], {"p": 0.5}), (f(2, 3, 2, 4), BITS, {"p": 0.25,
+            "channels_last": True}), (f(5), BITS[:1], {"p": 0.0}), kind=LINEAR, nan="felt"),
     *expand("dropout2d", (f(3, 4, 2, 5), {"generator": generator()}), kind=LINEAR, nan="felt"),
     *expand("dropout2d", (f(2, 9, 1, 3), {"p": 0.25, "generator": generator()}), kind=LINEAR,
             nan="felt"),
@@ -86,6 +91,7 @@ CASES += [
     *expand("clip", (f(0, 3), {"min": 0.0}), kind=EMPTY),
     *expand("astype", (f(0, 3), {"dtype": np.float64}), kind=EMPTY),
     *expand("dropout", (f(0, 3), {"generator": generator()}), kind=EMPTY),
+    *expand("dropout_grad", (f(0, 3), BITS[:0], {"p": 0.5}), kind=EMPTY),
     *expand("dropout2d", (f(0, 3, 4, 5), {"generator": generator()}), kind=EMPTY),
     *expand("masked_scale", (f(0, 3), np.zeros((0, 3), bool), {"p": 0.5}), kind=EMPTY),
 ]

@@ -5,6 +5,7 @@ from tests.sabotage.fault import faults_in
 NORM = "tests/kernels/test_norm_large.py tests/kernels/test_norm.py tests/registry"
 LOSS = "tests/kernels/test_loss.py tests/ops/test_loss.py"
 OPTIM = "tests/kernels/test_optim.py tests/optim/test_rules.py"
+DROPOUT = "tests/kernels/test_dropout.py tests/ops/test_random.py"
 ELEMENTWISE = "tests/kernels/test_elementwise.py tests/ops/test_elementwise.py"
 
 FAULTS = [
@@ -65,6 +66,19 @@ FAULTS = [
         ("dampening-ignored",
          "vreal b = momentum * load_lanes(bs + i, left) + keep * g;",
          "vreal b = momentum * load_lanes(bs + i, left) + g;"),
+    ]),
+    *faults_in("src/simd/dropout.c", DROPOUT, [
+        ("dropped-by-a-product",
+         "return vselect(bit_lanes(bits), x * scale, vset(0));",
+         "return x * vselect(bit_lanes(bits), scale, vset(0));"),
+        ("words-compared-as-signed",
+         "((vmask)vload((const real *)words) ^ INT32_MIN)", "(vmask)vload((const real *)words)"),
+        ("pixels-packed-in-the-order-of-words",
+         "bits[(p + k) * row + c] = bytes[k];", "bits[c * pixels + p + k] = bytes[k];"),
+    ]),
+    *faults_in("src/kernels/dropout.pyx", DROPOUT, [
+        ("bits-of-every-task-from-the-start",
+         "p.bits + at // 8, p.scale, p.z", "p.bits, p.scale, p.z"),
     ]),
     *faults_in("src/simd/elementwise.c", ELEMENTWISE, [
         ("relu-kernel-gradient-at-zero",

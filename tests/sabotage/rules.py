@@ -53,6 +53,10 @@ RULES = [
     *rule("linear", "test_linear", [
         ("stacked-gradients-not-summed",
          "return sum_to(gx, shape=x2).reshape(x_shape)", "return gx.reshape(x_shape)"),
+        ("gradient-of-a-cut-sum", "gz = relu_grad(gy, out)", "gz = gy * 1.0"),
+        ("bias-before-the-relu",
+         "y = gemm.linear(x2, w, b, relu=cut)",
+         "y = gemm.linear(x2, w, None, relu=cut) + (0 if b is None else b)"),
     ]),
     *rule("shape", "test_shape", [
         ("leading-axes-not-summed",
@@ -84,6 +88,8 @@ RULES = [
          "z = np.asarray(mul(x, 1.0 / (1.0 - p)))", "z = np.asarray(mul(x, 1.0))"),
         ("mask-drawn-by-number-not-channel",
          "channels = x.shape[:2] + (1,) * (x.ndim - 2)", "channels = x.shape"),
+        ("bits-in-the-order-of-the-shape",
+         "images = shape if channels_last else None", "images = None"),
     ]),
 ]  # fmt: skip
 
