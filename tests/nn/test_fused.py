@@ -1,4 +1,5 @@
-"""Design: conv_norm is the two layers, one after the other; in evaluation it is one pass."""
+"""Design: conv_norm is the two layers, one after the other; in evaluation it is one pass.  A
+Sequential is its modules, one after the other, whatever it plays as one."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import nn
 from minigrad.nn.fused import one_pass
+from minigrad.show import tape_of
 from tests.strategies import SEEDS
+from zoo.parts import BatchNormReLU, ConvReLU
 
 
 def layers(seed, c, k, kernel=3, **options):
@@ -117,3 +120,89 @@ def test_depthwise_and_misfits_are_left_to_the_layers(groups):
             nn.conv_norm(conv, norm, x, x)
         with pytest.raises(mg.errors.DTypeError):
             nn.conv_norm(conv, norm, x.astype(np.float64))
+
+
+KINDS = {
+    "conv": lambda: nn.Conv2d(4, 4, 3, padding=1),
+    "conv and relu": lambda: ConvReLU(4, 4, 3, padding=1),
+    "norm": lambda: nn.BatchNorm2d(4),
+    "norm and relu": lambda: BatchNormReLU(4),
+    "relu": nn.ReLU,
+    "other": lambda: nn.LeakyReLU(0.5),
+    "pool": lambda: nn.MaxPool2d(2, 1, 1),
+    "padded pool": lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+    "dilated pool": lambda: nn.MaxPool2d(2, 1, 1, dilation=2),
+    "average": lambda: nn.AvgPool2d(2, 1, padding=1),
+}
+rows = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.booleans()), min_size=1, max_size=6)
+
+
+def played(modules, watched, x, call):
+    """y, what hooks on the watched modules saw, and all gradients."""
+    for module in modules:
+        module.zero_grad()
+    seen = []
+    hooks = [m.register_forward_hook(lambda m, i, y: seen.extend([i[0].data, y.data]))
+             for m, watch in zip(modules, watched, strict=True) if watch]  # fmt: skip
+    t = mg.tensor(x, requires_grad=True)
+    y = call(t)
+    for remove in hooks:
+        remove()
+    y.backward(np.random.default_rng(1).standard_normal(y.shape).astype(np.float32))
+    return [y.data, *seen, t.grad.data, *(p.grad.data for m in modules for p in m.parameters())]
+
+
+@given(rows, st.booleans(), SEEDS)
+def test_a_sequence_gives_what_its_modules_give_and_hooks_see_what_they_saw(row, training, seed):
+    modules = [KINDS[kind]() for kind, _ in row]
+    watched = [watch for _, watch in row]
+    net = nn.Sequential(*modules)
+    net.train(training)
+    x = np.random.default_rng(seed).standard_normal((3, 4, 3, 5)).astype(np.float32)
+
+    def one_by_one(y):
+        for module in modules:
+            y = module(y)
+        return y
+
+    want = played(modules, watched, x, one_by_one)
+    for a, b in zip(played(modules, watched, x, net), want, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def kept(y):
+    """The shapes of what the tape under y keeps."""
+    return [a.shape for node in tape_of(y) for _, a in node.kept_items()]
+
+
+@pytest.mark.parametrize("make", [lambda: [nn.Conv2d(3, 8, 3), nn.ReLU()],
+                                  lambda: [ConvReLU(3, 8, 3)]])  # fmt: skip
+def test_a_map_that_only_a_pool_reads_is_not_kept(make):
+    layers = make()
+    x = mg.randn(2, 3, 10, 12)
+    assert (2, 8, 8, 10) in kept(nn.Sequential(*layers)(x))  # the mask of the ReLU
+    y = nn.Sequential(*layers, nn.MaxPool2d(2))(x)
+    assert (2, 8, 8, 10) not in kept(y) and (2, 8, 4, 5) in kept(y)
+    assert [node.name for node in tape_of(y)][-2:] == ["conv2d", "max_pool2d"]
+    watched = nn.MaxPool2d(2)
+    watched.register_forward_hook(lambda *_: None)
+    assert (2, 8, 8, 10) in kept(nn.Sequential(*layers, watched)(x))
+
+
+def test_places_of_maxima_are_those_of_the_rectified_map():
+    x = mg.tensor(np.full((1, 1, 1, 2), [[-2.0, -1.0]], np.float32))
+    y, places = nn.Sequential(nn.ReLU(), nn.MaxPool2d((1, 2), return_indices=True))(x)
+    assert (y.item(), places.item()) == (0.0, 0)
+
+
+def test_a_window_past_all_pixels_is_minus_infinity_behind_a_relu_as_well():
+    pool = nn.MaxPool2d((1, 2), 1, (0, 1), dilation=(1, 2))
+    x = mg.tensor(np.full((1, 1, 1, 1), 7.0, np.float32))
+    assert nn.Sequential(nn.ReLU(), pool)(x).item() == pool(nn.ReLU()(x)).item() == -np.inf
+    assert nn.Sequential(pool, nn.ReLU())(x).item() == nn.ReLU()(pool(x)).item() == 0
+
+
+def test_takes_relu_wants_a_keyword_with_a_default():
+    for forward in (lambda self, x: x, lambda self, x, relu=False: x, lambda self, x, *, relu: x):
+        with pytest.raises(mg.errors.ArgError, match="has no keyword argument relu"):
+            nn.takes_relu(forward)
