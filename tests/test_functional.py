@@ -134,6 +134,9 @@ def test_indices_point_at_the_maxima(as_tensor):
     flat = x.reshape(2, 3, -1)
     picked = np.take_along_axis(flat, places.reshape(2, 3, -1), 2).reshape(y.shape)
     np.testing.assert_array_equal(picked, y)
+    both = F.max_pool2d(given_ - 1, (3, 2), 2, 1, (1, 2), return_indices=True, relu=True)
+    np.testing.assert_array_equal(np.asarray(both[0]), np.maximum(y - 1, 0))
+    np.testing.assert_array_equal(np.asarray(both[1]), places)
 
 
 def test_the_default_stride_of_a_pool_is_its_kernel():

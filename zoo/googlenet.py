@@ -73,11 +73,12 @@ class BasicConv(nn.Module):
         self.conv = nn.Conv2d(channels, maps, kernel, stride, padding, bias=not batch_norm)
         self.bn = nn.BatchNorm2d(maps, eps=1e-3) if batch_norm else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    @nn.takes_relu
+    def forward(self, x: Tensor, *, relu: bool = True) -> Tensor:
         """relu(bn(x * w)) or relu(x * w + b)."""
         if self.bn is None:
-            return self.conv(x, relu=True)
-        return nn.conv_norm(self.conv, self.bn, x, relu=True)
+            return self.conv(x, relu=relu)
+        return nn.conv_norm(self.conv, self.bn, x, relu=relu)
 
 
 class Inception(nn.Module):
@@ -223,7 +224,7 @@ class GoogLeNet(nn.Module):
         check_least("googlenet", x, TORCHVISION_LEAST if self.torchvision else LEAST)
         if self.transform_input:
             x = as_published(x)
-        x = self.norm1(self.maxpool1(self.conv1(x)))
+        x = self.norm1(nn.Sequential(self.conv1, self.maxpool1)(x))  # the ReLU is done by the pool
         x = self.maxpool2(self.norm2(self.conv3(self.conv2(x))))
         x = self.maxpool3(self.inception3b(self.inception3a(x)))
         x4a = self.inception4a(x)

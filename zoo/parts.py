@@ -1,7 +1,8 @@
 """Pieces that several families of networks share.
 
 Design: what is said in more than one paper's table and is not a layer of ``minigrad.nn``: a layer
-with its ReLU, and the checks of options and of image sizes.
+with its ReLU, which `Sequential` leaves to a maximum pool behind it; the checks of options and of
+image sizes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from minigrad.errors import ArgError, ShapeError
 class ConvReLU(nn.Conv2d):
     """A convolution and a ReLU."""
 
+    @nn.takes_relu
     def forward(self, x: Tensor, *, relu: bool = True) -> Tensor:
         """relu(x * w + b)."""
         return super().forward(x, relu=relu)
@@ -23,6 +25,7 @@ class ConvReLU(nn.Conv2d):
 class BatchNormReLU(nn.BatchNorm2d):
     """Batch normalization and a ReLU in one pass over memory."""
 
+    @nn.takes_relu
     def forward(self, x: Tensor, residual: Tensor | None = None, *, relu: bool = True) -> Tensor:
         """relu(batch_norm(x) + residual)."""
         return super().forward(x, residual, relu=relu)

@@ -8,7 +8,14 @@ Quad = tuple[int, int, int, int]
 Shape = tuple[int, ...]
 
 def max_pool2d(
-    x: Array, *, kernel: Pair, stride: Pair, padding: Quad, dilation: Pair, output: Pair
+    x: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    dilation: Pair,
+    output: Pair,
+    relu: bool = False,
 ) -> tuple[Array, Array]: ...
 def max_pool2d_grad(
     gy: Array,

@@ -14,7 +14,9 @@ cdef extern from "pooling.h" nogil:
         const span *col_hits
         const hit *row_hit
         const hit *col_hit
+        intptr_t no_tap
         int wide
+        int relu
         const void *x
         const void *argmax_in
         void *y

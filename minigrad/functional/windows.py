@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgError, ShapeError
+from ..ops.activations import Relu
 from ..ops.conv import Conv2d
 from ..ops.conv_fused import Conv2dRelu
 from ..ops.conv_transpose import ConvTranspose2d
@@ -133,11 +134,14 @@ def max_pool2d(
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
+    *,
+    relu: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The largest pixel of each window; formula, ties and NaN in ``ops.pool.MaxPool2d``.
 
-    input (N,C,H,W) -> (N,C,P,Q); stride None means kernel_size.  With return_indices also the
-    positions i W + j of the maxima in their H x W images, int64 (N,C,P,Q).
+    input (N,C,H,W) -> (N,C,P,Q); stride None means kernel_size.  relu: max(0, .) of it, in the
+    same pass over memory.  With return_indices also the positions i W + j of the maxima in their
+    H x W images, int64 (N,C,P,Q).
     Raises ArgError (padding above half the kernel...), ShapeError, DTypeError, TypeError.
     """
     op = "max_pool2d"
@@ -145,10 +149,17 @@ def max_pool2d(
     steps = kernel if stride is None else pair(op, "stride", stride, 1)
     pads = quad(op, padding)
     y, argmax = MaxPool2d.apply.full(
-        input, kernel=kernel, stride=steps, padding=pads, dilation=dilations, ceil_mode=ceil_mode
+        input,
+        kernel=kernel,
+        stride=steps,
+        padding=pads,
+        dilation=dilations,
+        ceil_mode=ceil_mode,
+        relu=relu and not return_indices,  # which would leave no place where y is 0
     )
     if not return_indices:
         return y
+    y = Relu.apply(y) if relu else y
     places: Any = positions(argmax, input.shape[3], kernel[1], steps, pads, dilations)
     return y, Tensor(places) if isinstance(y, Tensor) else places
 

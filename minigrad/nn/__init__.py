@@ -39,7 +39,7 @@ from minigrad.nn.loss import (
     SmoothL1Loss,
 )
 from minigrad.nn.meta import meta
-from minigrad.nn.module import Module
+from minigrad.nn.module import Module, takes_relu
 from minigrad.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 from minigrad.nn.parameter import Parameter
 from minigrad.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
@@ -84,5 +84,6 @@ __all__ = [
     "conv_norm",
     "init",
     "meta",
+    "takes_relu",
     "utils",
 ]

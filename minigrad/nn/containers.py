@@ -6,16 +6,12 @@ Design: children are attributes named "0", "1", ..., so `state_dict` keys are Py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from minigrad.errors import ArgError
-from minigrad.nn.activation import ReLU
-from minigrad.nn.fused import conv_norm
-from minigrad.nn.layers import Conv2d
+from minigrad.nn.fused import steps
 from minigrad.nn.module import Module
-from minigrad.nn.norm import BatchNorm2d
 
 
 class ModuleList(Module):
@@ -99,23 +95,10 @@ class Sequential(ModuleList):
         return Sequential(*modules)
 
     def forward(self, x: Any) -> Any:
-        """Apply the modules in order; a ReLU is part of the layer before it where that can be, and
-        in evaluation so is batch normalization (`fused.py`)."""
-        last: Callable[..., Any] | None = None  # a layer that waits to see what follows
-        for module in self.children():
-            if last is not None:
-                if isinstance(last, Conv2d) and isinstance(module, BatchNorm2d):
-                    last = partial(conv_norm, last, module)
-                    continue
-                with_relu = type(module) is ReLU and not module._hooks
-                x, last = last(x, relu=True) if with_relu else last(x), None
-                if with_relu:
-                    continue
-            if getattr(type(module).forward, "takes_relu", False) and not module._hooks:
-                last = module
-            else:
-                x = module(x)
-        return x if last is None else last(x)
+        """Apply the modules in order, as few passes over memory as `steps` can make of them."""
+        for step in steps(self.children()):
+            x = step(x)
+        return x
 
     def append(self, module: Module) -> Sequential:
         """Add a module at the end, named by its position. Returns the container."""

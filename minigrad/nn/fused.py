@@ -1,15 +1,23 @@
-"""Convolution and batch normalization as one layer, in as few passes over memory as can be.
+"""Layers that follow each other in fewer passes over memory: with batch normalization, with a ReLU.
 
-Design: by known statistics batch normalization is a factor and a term for each channel (Ioffe and
-Szegedy 2015, algorithm 2).  In evaluation the convolution's kernel applies them to its sums before
-they are stored, and the residual and the ReLU with them: one pass.  The factors are not multiplied
-into the filters: that would write all filters anew for every batch.  In training the statistics are
-taken of outputs that have just been computed (``ops.conv_fused``), which saves one pass.  Where a
-hook wants to see the layers one by one, they simply follow each other.  Next: ``containers.py``,
-where ``Sequential`` does this by itself.
+Design: `steps` finds what belongs together in a row of modules.  A ReLU is done by the layer before
+it, or better by the maximum pool behind it.  Of a map in front of a pool most pixels do not matter;
+a pool that knows where its maximum is not above 0 needs neither the map nor a mask of it.
+
+`conv_norm` is convolution and batch normalization as one layer.  By known statistics the latter is
+a factor and a term for each channel (Ioffe and Szegedy 2015, algorithm 2).  In evaluation the
+convolution's kernel applies them to its sums before they are stored, and the residual and the ReLU
+with them: one pass.  The factors are not multiplied into the filters: that would write all filters
+anew for every batch.  In training the statistics are taken of outputs that have just been computed
+(``ops.conv_fused``).  Where a hook wants to see the layers one by one, they simply follow each
+other.  Next: ``containers.py``, where ``Sequential`` does all this by itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +25,11 @@ import minigrad.functional as F
 from minigrad._engine import is_grad_enabled
 from minigrad._kernels import conv as kernels
 from minigrad.functional.windows import geometry
+from minigrad.nn.activation import ReLU
 from minigrad.nn.layers import Conv2d
+from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm2d
+from minigrad.nn.pooling import MaxPool2d
 from minigrad.ops.geometry import Array
 from minigrad.tensor import Tensor
 
@@ -91,3 +102,40 @@ def alone(conv: Conv2d, norm: BatchNorm2d, x: Tensor, residual: Tensor | None) -
         and norm.num_features == conv.out_channels
         and all(t is None or t.dtype == conv.weight.dtype for t in operands)
     )
+
+
+Step = Callable[[Any], Any]
+
+
+def steps(modules: Iterable[Module]) -> list[Step]:
+    """Calls that give, one after another, what the modules give, where possible in fewer passes.
+
+    A module with hooks is called as it is, and what it is called with is what it would get.
+    """
+    found: list[tuple[Any, bool | None]] = []  # what to call, and its argument relu if it has one
+    for module in modules:
+        last: Any
+        last, rectifies = found[-1] if found else (None, None)
+        behind_conv = isinstance(last, Conv2d) and rectifies is False
+        relu = None if module._hooks else getattr(type(module).forward, "relu", None)
+        if is_relu(module) and rectifies is not None:
+            found[-1] = last, True
+        elif relu is not None and is_pool(module) and (rectifies or is_relu(last)):
+            found[-1:] = [(last, False)] if rectifies else []
+            found.append((module, True))
+        elif relu is not None and isinstance(module, BatchNorm2d) and behind_conv:
+            found[-1] = partial(conv_norm, last, module), relu
+        else:
+            found.append((module, relu))
+    return [call if relu is None else partial(call, relu=relu) for call, relu in found]
+
+
+def is_relu(module: Any) -> bool:
+    """A ReLU that no hook watches."""
+    return type(module) is ReLU and not module._hooks
+
+
+def is_pool(module: Module) -> bool:
+    """A maximum pool that may as well come before the ReLU: dilation can lead its windows past all
+    pixels, where 0 and -inf differ, and the first place of a maximum among zeros is lost."""
+    return isinstance(module, MaxPool2d) and module.dilation == (1, 1) and not module.return_indices

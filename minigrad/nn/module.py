@@ -29,8 +29,16 @@ Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 def takes_relu(forward: F) -> F:
-    """Mark a `forward` that has a `relu` argument: `Sequential` plays a ReLU behind it as part."""
-    forward.takes_relu = True  # type: ignore[attr-defined]
+    """Mark a `forward` whose keyword `relu` means max(0, .) of the result: `Sequential` may then
+    play a ReLU behind the layer as part of it, or leave the layer's own to what follows.
+
+    Raises ArgError where there is no such keyword with a default.
+    """
+    defaults = getattr(forward, "__kwdefaults__", None) or {}
+    if not isinstance(defaults.get("relu"), bool):
+        name = getattr(forward, "__qualname__", repr(forward))
+        raise ArgError(f"takes_relu: {name} has no keyword argument relu=False or relu=True")
+    forward.relu = defaults["relu"]  # type: ignore[attr-defined]
     return forward
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import minigrad.functional as F
 from minigrad.errors import ArgError
 from minigrad.nn.layers import Size, flag
-from minigrad.nn.module import Module
+from minigrad.nn.module import Module, takes_relu
 from minigrad.ops.geometry import integer, pair
 from minigrad.tensor import Tensor
 
@@ -52,8 +52,12 @@ class MaxPool2d(_Pool):
         self.return_indices = flag("MaxPool2d", "return_indices", return_indices)
         self.ceil_mode = flag("MaxPool2d", "ceil_mode", ceil_mode)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> (N, C, P, Q); with return_indices a pair, indices into H W second."""
+    @takes_relu
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> (N, C, P, Q); with return_indices a pair, indices into H W second.
+
+        relu: max(0, .) of the maxima, in the same pass over memory.
+        """
         return F.max_pool2d(
             x,
             self.kernel_size,
@@ -62,6 +66,7 @@ class MaxPool2d(_Pool):
             self.dilation,
             ceil_mode=self.ceil_mode,
             return_indices=self.return_indices,
+            relu=relu,
         )
 
     def extra_repr(self) -> str:

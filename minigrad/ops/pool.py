@@ -2,8 +2,10 @@
 
 Design: a maximum pool is, where it is differentiable, the selection of one pixel per window.  The
 selection ``max_pool2d_gather`` and its adjoint ``max_pool2d_grad`` are linear and each other's
-rules; ``max_pool2d`` only decides which pixels (``argmax``, one byte each).  An average is linear,
-so its adjoint is all that it needs, and the adjoint of the adjoint is the average again.
+rules; ``max_pool2d`` only decides which pixels (``argmax``, one byte each).  A ReLU of the maximum
+(or before it: the same numbers) selects no pixel where it is flat, so the rules stay what they are.
+An average is linear, so its adjoint is all that it needs, and the adjoint of the adjoint is the
+average again.
 
 Conventions: padding never wins a maximum; a tie goes to the first pixel of the window, row-major;
 NaN wins; a window that dilation leads past every pixel has the value -inf and no gradient.  Global
@@ -80,12 +82,13 @@ def _same_shape(op: str, name: str, a: Array, argmax: Array) -> None:
 
 
 class MaxPool2d(Op, byproducts=("argmax",)):
-    """y = the largest pixel of each window.
+    """y = the largest pixel of each window; with relu max(0, .) of it, in the same pass.
 
     Shapes    x: (N, C, H, W); y, argmax: (N, C, P, Q),
               P = floor((H + top + bottom - dh (R-1) - 1) / sh) + 1 (ceil with ceil_mode)
     Forward   y[n,c,p,q] = max_rs x[n, c, p sh + r dh - top, q sw + s dw - left];
               argmax[n,c,p,q] = r S + s of the first pixel that attains it (NaN counts as largest)
+              with relu, y = max(0, that), and argmax = R S, which is no pixel, unless y > 0
     Backward  dL/dx = max_pool2d_grad(dL/dy, argmax)    because dy/dx = 1 at the argmax, 0 elsewhere
     Keeps     argmax
     Example
@@ -95,16 +98,19 @@ class MaxPool2d(Op, byproducts=("argmax",)):
         >>> y, argmax = max_pool2d.full(x, kernel=(1, 2), stride=(1, 2))
         >>> argmax.ravel().tolist()
         [1, 0]
+        >>> max_pool2d.full(x - 3, kernel=(1, 2), stride=(1, 2), relu=True)[1].ravel().tolist()
+        [2, 2]
 
     Reference Krizhevsky, Sutskever and Hinton 2012, section 3.4 (overlapping pooling)
     """
 
-    def forward(x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False):
+    def forward(
+        x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False, relu=False
+    ):
         floats("max_pool2d", "x", x)
         output = output_size("max_pool2d", x.shape, kernel, stride, padding, dilation, ceil_mode)
-        return kernels.max_pool2d(
-            x, kernel=kernel, stride=stride, padding=padding, dilation=dilation, output=output
-        )
+        where = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+        return kernels.max_pool2d(x, output=output, relu=relu, **where)
 
     def grad_x(gy, argmax, x_shape, kernel, stride, padding, dilation):
         return max_pool2d_grad(

@@ -6,6 +6,8 @@ then reach beyond the padding. Padding is (top, bottom, left, right).
 Maximum: padding never wins. A tie goes to the first tap in row-major order, a NaN beats every
 number and the first NaN beats later ones. argmax is r*S + s, the tap's index in the window. A
 window without a tap inside the image has the value -inf, index 0, and its gradient is dropped.
+With relu, y = max(0, that); where y is not above 0 (or is NaN) the ReLU's derivative is 0, and
+argmax is R*S, which is no tap.
 
 Average: the divisor is `divisor` if given, else the part of the window inside the padded image
 (`count_include_pad`) or inside the image itself. A window without a tap inside the image is 0.
@@ -51,14 +53,21 @@ def _inside(
 
 
 def index_dtype(kernel: Pair) -> type[np.integer[Any]]:
-    """One byte while r*S + s fits with a value to spare, else int32."""
+    """One byte while r*S + s and R*S, which stands for no tap, fit; else int32."""
     return np.uint8 if kernel[0] * kernel[1] <= 255 else np.int32
 
 
 def max_pool2d(
-    x: Array, *, kernel: Pair, stride: Pair, padding: Quad, dilation: Pair, output: Pair
+    x: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    dilation: Pair,
+    output: Pair,
+    relu: bool = False,
 ) -> tuple[Array, Array]:
-    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q).
+    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q); relu: y = max(0, .).
 
     >>> x = np.array([[[[1.0, 3.0, 3.0]]]])
     >>> no = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1))
@@ -74,6 +83,9 @@ def max_pool2d(
             v = x[:, :, i, j]
             wins = (v.real > best.real) | (np.isnan(v) & ~np.isnan(best)) | first
             best[wins], at[wins], first = v[wins], index, False
+    if relu:
+        argmax[~(y.real > 0)] = kernel[0] * kernel[1]
+        y[y.real <= 0] = 0
     return y, argmax
 
 

@@ -7,7 +7,8 @@ mean, adaptive and global pooling are one kernel.
 
 Conventions: a NaN wins its window, the first NaN if there are several; ties go to the first tap in
 row-major order; a window that misses the image is -inf (maximum, index 0) or 0 (mean), and sends no
-gradient. argmax is the tap r*S + s: a byte while R*S <= 255, else int32.
+gradient. With relu, max(0, .) of it is taken in the same pass. argmax is the tap r*S + s, or R*S
+where that ReLU is flat (the maximum is not above 0): a byte while R*S <= 255, else int32.
 
 Deliberately not here: the output size, which the caller computes (ceil_mode), and rules such as
 "padding at most half the window" (minigrad/ops/pool.py). Next: `norm.pyx`.
@@ -63,8 +64,8 @@ cdef int run(rows_kernel kernel, const void *args, intptr_t rows, object x, obje
     return run_rows(kernel, args, rows, (<double>x.nbytes + y.nbytes) / max(rows, 1))
 
 
-def max_pool2d(x, *, kernel, stride, padding, dilation, output):
-    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q) with output = (P, Q).
+def max_pool2d(x, *, kernel, stride, padding, dilation, output, bint relu=False):
+    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q) with output = (P, Q); relu: y = max(0, .).
 
     padding = (top, bottom, left, right). Raises ShapeError, DTypeError, ArgError.
     """
@@ -76,7 +77,7 @@ def max_pool2d(x, *, kernel, stride, padding, dilation, output):
     y = output_array(op, shape, typenum)
     argmax = output_array(op, shape, cnp.NPY_INT32 if v.a.wide else cnp.NPY_UINT8)
     v.find_taps()
-    v.a.x, v.a.y, v.a.argmax = data(x), data(y), data(argmax)
+    v.a.x, v.a.y, v.a.argmax, v.a.relu = data(x), data(y), data(argmax), relu
     run(table_for(typenum).pooling.max_forward, &v.a, v.a.n * v.a.p, x, y)
     return y, argmax
 

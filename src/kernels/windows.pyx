@@ -122,7 +122,8 @@ cdef MaxWindows max_windows(str op, x_shape, output, kernel, stride, padding, di
     if made.rows.taps > MAX_TAPS // made.cols.taps:
         raise ArgError(f"{op}: a window of {made.rows.taps} x {made.cols.taps} taps; "
                        f"the limit is 2^24")
-    a.wide = made.rows.taps * made.cols.taps > 255
+    a.no_tap = made.rows.taps * made.cols.taps
+    a.wide, a.relu = a.no_tap > 255, False
     a.n, a.c, a.h, a.w = x_shape
     a.p, a.q, a.s = made.rows.outputs, made.cols.outputs, made.cols.taps
     a.row_stride, a.col_stride = made.rows.stride, made.cols.stride

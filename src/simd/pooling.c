@@ -72,17 +72,19 @@ INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
                             (v->cols.hi - 1) * a->col_dilation) * a->c;
 }
 
-/* nv vectors of n lanes from channel c of one window: NaN wins, then the greater, the first. */
+/* nv vectors of n lanes from channel c of one window: NaN wins, then the greater, the first.  With
+ * relu the start is 0 and no tap, and a NaN, which no gradient passes, has no tap either. */
 INLINE void max_window(const max_pool_args *a, const int nv, const window *v, intptr_t c,
                        intptr_t n, intptr_t out) {
     const real *x = (const real *)a->x + v->start + c;
     const intptr_t row_step = a->row_dilation * a->w * a->c, col_step = a->col_dilation * a->c;
     const int empty = v->rows.hi == v->rows.lo;
-    const vreal start = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+    const vreal none = vset((real)a->no_tap), low = vset(a->relu ? 0 : -(real)INFINITY);
+    const vreal first = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
     vreal best[4], tap[4];
     UNROLL(4) for (int i = 0; i < nv; i++) {
-        best[i] = vset(-(real)INFINITY);
-        tap[i] = start;
+        best[i] = low;
+        tap[i] = a->relu ? none : first;
     }
     for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
         for (intptr_t s = v->cols.lo; s < v->cols.hi; s++) {
@@ -96,6 +98,7 @@ INLINE void max_window(const max_pool_args *a, const int nv, const window *v, in
             }
         }
     UNROLL(4) for (int i = 0; i < nv; i++) {
+        if (a->relu) tap[i] = vselect(best[i] == best[i], tap[i], none);
         store_lanes((real *)a->y + out + c + i * VL, n, best[i]);
         store_taps(a, out + c + i * VL, n, tap[i]);
     }

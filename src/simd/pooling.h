@@ -38,7 +38,9 @@ typedef struct {
     const span *row_taps, *col_taps;         /* P and Q spans of taps */
     const span *row_hits, *col_hits;         /* gradient: H and W spans of hits */
     const hit *row_hit, *col_hit;
+    intptr_t no_tap;                         /* R * S: argmax where relu lets no gradient pass */
     int wide;                                /* argmax holds int32, not bytes */
+    int relu;                                /* forward: max(0, .) of the maximum */
     const void *x;                           /* x, gy, or the v that is gathered */
     const void *argmax_in;                   /* gradient and gather */
     void *y, *argmax;                        /* y, gx or the gathered; argmax: forward pass */

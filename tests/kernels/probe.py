@@ -80,12 +80,14 @@ def pools(dtype, make) -> Iterator[Problem]:
     y, at = pool.max_pool2d(x, output=(20, 21), **dilated)
     gy = make(rng, y.shape, dtype)
     gx = pool.max_pool2d_grad(gy, at, x_shape=x.shape, **dilated)
+    rectified = pool.max_pool2d(x, output=(20, 21), relu=True, **dilated)
     want = None
     if make is integers:
         y_want, at_want = ref_pool.max_pool2d(x, output=(20, 21), **dilated)
         want = [y_want, at_want]
         want.append(ref_pool.max_pool2d_grad(gy, at_want, x_shape=x.shape, **dilated))
-    yield "max pool", [y, at, gx], want
+        want += ref_pool.max_pool2d(x, output=(20, 21), relu=True, **dilated)
+    yield "max pool", [y, at, gx, *rectified], want
     kw = dict(output=(20, 21), count_include_pad=False, divisor=None, **window)
     yield "average pools", [
         pool.avg_pool2d(x, **kw),

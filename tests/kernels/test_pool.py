@@ -5,7 +5,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from minigrad._kernels import conv
+from minigrad._kernels import conv, elementwise
 from minigrad._kernels import pool as kernel
 from minigrad.reference import pool as ref
 from tests.layouts import LAYOUTS, NAN_MARGINS, check_memory, is_channels_last, lay, same
@@ -20,10 +20,10 @@ def average_kwargs(case, include, divisor):
     return {**window, "output": case.output, "count_include_pad": include, "divisor": divisor}
 
 
-def check_max(case, x, gy):
+def check_max(case, x, gy, relu=False):
     """Forward, gradient and gather equal the twins; memory and dtypes as promised."""
-    y, at = kernel.max_pool2d(x, output=case.output, **case.window)
-    want, want_at = ref.max_pool2d(x, output=case.output, **case.window)
+    y, at = kernel.max_pool2d(x, output=case.output, relu=relu, **case.window)
+    want, want_at = ref.max_pool2d(x, output=case.output, relu=relu, **case.window)
     np.testing.assert_array_equal(y, want)
     np.testing.assert_array_equal(at, want_at)
     assert y.dtype == x.dtype and at.dtype == want_at.dtype
@@ -31,7 +31,7 @@ def check_max(case, x, gy):
     want = ref.max_pool2d_grad(gy, want_at, x_shape=x.shape, **case.window)
     np.testing.assert_array_equal(gx, want)
     v = kernel.max_pool2d_gather(x, at, **case.window)
-    np.testing.assert_array_equal(v, y)
+    np.testing.assert_array_equal(v, np.where(np.isnan(y), 0, y) if relu else y)
     assert gx.dtype == v.dtype == x.dtype
     assert all(is_channels_last(a) for a in (y, gx, v))
     check_memory((y, at, gx, v), (x, gy))
@@ -49,20 +49,43 @@ def test_max_pool_and_its_gradient_equal_the_reference_with_ties(dtype, case):
 
 
 @DTYPES
-@given(pools())
-def test_max_pool_without_ties(dtype, case):
+@given(pools(), st.booleans())
+def test_max_pool_without_ties(dtype, case, relu):
     rng = np.random.default_rng(case.seed)
-    check_max(case, distinct(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype))
+    check_max(case, distinct(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype), relu)
+
+
+SPECIAL = st.sampled_from((np.nan, np.inf, -np.inf, -0.0))
 
 
 @DTYPES
-@given(pools(), st.sampled_from((np.nan, np.inf, -np.inf)), st.integers(1, 3), SEEDS)
-def test_max_pool_with_special_values(dtype, case, special, count, spot):
+@given(pools(), SPECIAL, st.integers(1, 3), SEEDS, st.booleans())
+def test_max_pool_with_special_values(dtype, case, special, count, spot, relu):
     rng = np.random.default_rng(spot)
     x, gy = integers(rng, case.x_shape, dtype), integers(rng, case.y_shape, dtype)
     if x.size:
         x.flat[rng.integers(0, x.size, count)] = special
-    check_max(case, x, gy)
+    check_max(case, x, gy, relu)
+
+
+@DTYPES
+@given(pools(), SPECIAL, st.integers(0, 9), st.integers(-3, 3), SEEDS)
+def test_relu_and_maximum_in_one_pass_are_the_two_passes_bit_for_bit(
+    dtype, case, special, count, high, spot
+):
+    rng = np.random.default_rng(spot)
+    x = integers(rng, case.x_shape, dtype, -3, high)
+    gy = reals(rng, case.y_shape, dtype)
+    if x.size:
+        x.flat[rng.integers(0, x.size, count)] = special
+    rectified = elementwise.relu(x)
+    want, at = kernel.max_pool2d(rectified, output=case.output, **case.window)
+    gx = kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
+    want_gx = np.where(rectified > 0, gx, dtype(0))
+    y, at, gx = check_max(case, x, gy, relu=True)
+    assert same(y, want) and same(gx, want_gx)
+    taps = case.h.kernel * case.w.kernel
+    np.testing.assert_array_equal(at == taps, ~(y > 0))  # also where y is NaN
 
 
 @DTYPES
@@ -117,6 +140,10 @@ def test_argmax_takes_one_byte_while_the_window_allows(sides, dtype):
     np.testing.assert_array_equal(at, want_at)
     gx = kernel.max_pool2d_grad(want, at, x_shape=x.shape, **window)
     np.testing.assert_array_equal(gx, ref.max_pool2d_grad(want, at, x_shape=x.shape, **window))
+    y, at = kernel.max_pool2d(-abs(x), output=output, relu=True, **window)
+    assert at.dtype == dtype and (at == sides[0] * sides[1]).all() and not y.any()
+    gx = kernel.max_pool2d_grad(want, at, x_shape=x.shape, **window)
+    assert not gx.any() and not kernel.max_pool2d_gather(x, at, **window).any()
 
 
 def test_a_window_that_lies_in_the_padding_is_minus_infinity_and_drops_its_gradient():
@@ -127,6 +154,8 @@ def test_a_window_that_lies_in_the_padding_is_minus_infinity_and_drops_its_gradi
     gx = kernel.max_pool2d_grad(np.ones_like(y), at, x_shape=x.shape, **window)
     assert (gx == 0).all()
     assert (kernel.max_pool2d_gather(x, at, **window) == 0).all()
+    y, at = kernel.max_pool2d(x, output=(1, 1), relu=True, **window)
+    assert (y == 0).all() and (at == 4).all()
 
 
 @DTYPES
@@ -213,6 +242,7 @@ def every_pool(case, x, gy, at):
     """The results of all pooling kernels, for comparison by bits."""
     kw = average_kwargs(case, False, None)
     yield from kernel.max_pool2d(x, output=case.output, **case.window)
+    yield from kernel.max_pool2d(x, output=case.output, relu=True, **case.window)
     yield kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
     yield kernel.max_pool2d_gather(x, at, **case.window)
     yield kernel.avg_pool2d(x, **kw)

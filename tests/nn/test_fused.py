@@ -1,5 +1,4 @@
-"""Design: what is one pass is the two layers, one after the other: conv_norm, and a linear layer
-with its ReLU, the tape's nodes being the witness."""
+"""Design: conv_norm is the two layers, one after the other, in fewer passes over memory."""
 
 import numpy as np
 import pytest
@@ -177,69 +176,3 @@ def test_depthwise_and_misfits_are_left_to_the_layers(groups, single):
             nn.conv_norm(conv, norm, x, x)
         with pytest.raises(mg.errors.DTypeError):
             nn.conv_norm(conv, norm, x.astype(np.float64))
-
-
-# -- a linear layer and the ReLU behind it --------------------------------------------------------
-
-
-def op_names(t):
-    """The ops that made t, the last first, along the first input."""
-    names, node = [], t.node
-    while node is not None and node.name != "leaf":
-        names.append(node.name)
-        node = node.parents[0]
-    return names
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, 3))
-
-
-def one_by_one(net, x):
-    for layer in net:
-        x = layer(x)
-    return x
-
-
-def test_sequential_plays_a_relu_in_the_linear_layer_before_it():
-    rng = np.random.default_rng(5)
-    x = rng.standard_normal((8, 6)).astype(np.float32)
-    net, found = mlp(), []
-    for play in (net, lambda t: one_by_one(net, t)):
-        t = mg.Tensor(x).requires_grad_()
-        net.zero_grad()
-        y = play(t)
-        y.backward(mg.ones(8, 3))
-        found.append([y.data, t.grad.data, *(p.grad.data for p in net.parameters())])
-    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
-    t = mg.Tensor(x).requires_grad_()
-    assert op_names(net(t)) == ["linear", "tanh", "linear", "linear_relu"]
-    assert op_names(one_by_one(net, t)) == ["linear", "tanh", "linear", "relu", "linear"]
-
-
-@pytest.mark.parametrize("watched", [0, 1])
-def test_a_hook_sees_the_linear_layer_and_the_relu(watched):
-    net, seen = mlp(), []
-    x = mg.Tensor(np.random.default_rng(6).standard_normal((8, 6)).astype(np.float32))
-    remove = net[watched].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    y = net(x.requires_grad_())
-    assert op_names(y)[-2:] == ["relu", "linear"]
-    (got,) = seen
-    assert np.array_equal(got.data, one_by_one(net[: watched + 1], x).data)
-    remove()
-    assert op_names(net(x))[-1] == "linear_relu"
-
-
-def test_a_linear_layer_that_is_not_followed_by_a_relu_itself_is_left_alone():
-    class Louder(nn.ReLU):
-        def forward(self, x):
-            return super().forward(x) * 2.0
-
-    class Own(nn.Linear):
-        def forward(self, x):
-            return super().forward(x) + 1.0
-
-    x = mg.ones(2, 6, requires_grad=True)
-    assert op_names(nn.Sequential(nn.Linear(6, 3), Louder())(x)) == ["mul", "relu", "linear"]
-    assert op_names(nn.Sequential(Own(6, 3), nn.ReLU())(x)) == ["relu", "add", "linear"]
-    assert op_names(nn.Sequential(nn.Linear(6, 3))(x)) == ["linear"]

@@ -42,16 +42,18 @@ def few(case):
     return (case.n, min(case.c, 3), case.h.size, case.w.size)
 
 
-@given(small_pools, st.booleans())
-def test_max_pool2d_has_right_first_and_second_derivatives(case, ceil_mode):
+@given(small_pools, st.booleans(), st.booleans())
+def test_max_pool2d_has_right_first_and_second_derivatives(case, ceil_mode, relu):
     x = distinct(np.random.default_rng(case.seed), few(case))
-    check(lambda x: max_pool2d(x, **window(case), ceil_mode=ceil_mode), [x], "piecewise")
+    how = {**window(case), "ceil_mode": ceil_mode, "relu": relu}
+    check(lambda x: max_pool2d(x, **how), [x], "piecewise")
 
 
-def test_max_pool2d_has_a_right_third_derivative():
+@pytest.mark.parametrize("relu", [False, True])
+def test_max_pool2d_has_a_right_third_derivative(relu):
     x = distinct(np.random.default_rng(0), (2, 3, 8, 7))
     window = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0, 0, 1), "dilation": (1, 2)}
-    check(lambda x: max_pool2d(x, **window), [x], "piecewise", order=3)
+    check(lambda x: max_pool2d(x, **window, relu=relu), [x], "piecewise", order=3)
 
 
 @st.composite
@@ -135,10 +137,21 @@ def test_nan_in_a_window_wins_it_and_takes_the_gradient():
     np.testing.assert_array_equal(gx, [[[[0, 1, 0, 0]]]])
 
 
+def test_relu_stops_the_gradient_where_no_pixel_is_above_zero():
+    x = [[[[-1, 2, 0, -3, np.nan, 5, -0.0, -0.0]]]]
+    y, gx = pooled(x, kernel=(1, 2), stride=(1, 2), relu=True)
+    np.testing.assert_array_equal(y, [[[[2, 0, np.nan, 0]]]])
+    assert not np.signbit(y).any()
+    np.testing.assert_array_equal(gx, [[[[0, 1, 0, 0, 0, 0, 0, 0]]]])  # relu'(NaN) = 0, too
+
+
 def test_a_window_that_dilation_leads_past_every_pixel_is_minus_infinity_without_gradient():
     y, gx = pooled([[[[7.0]]]], kernel=(1, 2), stride=(1, 1), padding=(0, 0, 1, 1), dilation=(1, 2))
     np.testing.assert_array_equal(y, [[[[-np.inf]]]])
     np.testing.assert_array_equal(gx, [[[[0.0]]]])
+    past = {"kernel": (1, 2), "stride": (1, 1), "padding": (0, 0, 1, 1), "dilation": (1, 2)}
+    y, gx = pooled([[[[7.0]]]], **past, relu=True)
+    assert y.item() == gx.item() == 0.0
 
 
 @given(small_pools)
@@ -169,6 +182,7 @@ def test_adaptive_pooling_to_divisors_is_plain_pooling_and_to_one_is_global():
 
 FUNCTIONS = {
     "max": lambda x: max_pool2d(x, kernel=(3, 2), stride=(2, 1), padding=(1, 0, 1, 0)),
+    "max of relu": lambda x: max_pool2d(x, kernel=(2, 3), stride=(2, 2), relu=True),
     "avg": lambda x: avg_pool2d(x, kernel=(3, 2), stride=(2, 1), padding=(1, 0, 1, 0)),
     "adaptive": lambda x: adaptive_avg_pool2d(x, output=(2, 3)),
     "global": global_avg_pool2d,

@@ -73,7 +73,8 @@ def winners(x: tuple[int, ...], *constants: Any) -> np.ndarray:
 def pools() -> list[Case]:
     found = []
     for x, k in [*WINDOWS, *DILATED, CEIL]:
-        found += expand("max_pool2d", (f(*x), k), kind=PIECEWISE, nan="felt")
+        both = (f(*x), k), (f(*x), {**k, "relu": True})
+        found += expand("max_pool2d", *both, kind=PIECEWISE, nan="felt")
         argmax = winners(x, *k.items())
         k = {a: b for a, b in k.items() if a != "ceil_mode"}
         gy = f(*argmax.shape)

@@ -14,7 +14,11 @@ GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
 FAULTS = [
     *faults_in("src/simd/pooling.c", POOL, [
-        ("max-starts-at-zero", "best[i] = vset(-(real)INFINITY);", "best[i] = vset(0);"),
+        ("max-starts-at-zero", "vset(a->relu ? 0 : -(real)INFINITY)", "vset(0)"),
+        ("pool-forgets-the-relu", "vset(a->relu ? 0 : -(real)INFINITY)", "vset(-(real)INFINITY)"),
+        ("flat-relu-has-the-first-tap", "tap[i] = a->relu ? none : first;", "tap[i] = first;"),
+        ("nan-keeps-its-tap-through-a-relu",
+         "if (a->relu) tap[i] = vselect(best[i] == best[i], tap[i], none);", ""),
         ("max-ignores-nan",
          "const vmask wins = NOT_LE(t, best[i]) & (best[i] == best[i]);",
          "const vmask wins = t > best[i];"),
@@ -40,7 +44,19 @@ FAULTS = [
          "if (c + VL > a->c) c = a->c - VL;\n        max_window(a, 1, v, c, VL, out);",
          "if (c + VL > a->c) break;\n        max_window(a, 1, v, c, VL, out);"),
     ]),
+    *faults_in("minigrad/nn/fused.py", "tests/nn/test_fused.py", [
+        ("relu-left-to-a-pool-that-misses", "and module.dilation == (1, 1) and", "and"),
+        ("own-relu-of-a-norm-lost",
+         "found[-1] = partial(conv_norm, last, module), relu",
+         "found[-1] = partial(conv_norm, last, module), False"),
+        ("hook-on-a-relu-ignored",
+         "type(module) is ReLU and not module._hooks", "type(module) is ReLU"),
+    ]),
     *faults_in("src/kernels/windows.pyx", POOL, [
+        ("no-tap-is-the-last-tap",
+         "a.no_tap = made.rows.taps * made.cols.taps",
+         "a.no_tap = made.rows.taps * made.cols.taps - 1"),
+        ("byte-too-short-for-no-tap", "a.no_tap > 255", "a.no_tap > 256"),
         ("first-tap-of-a-dilated-window",
          "lo = (-start + a.dilation - 1) // a.dilation if start < 0 else 0",
          "lo = -start // a.dilation if start < 0 else 0"),
