@@ -14,7 +14,7 @@ import numpy as np
 
 from ..checkpointing import recomputing
 from ..errors import ArgError, DTypeError, ShapeError
-from ..ops.conv_fused import Conv2dBatchNorm
+from ..ops.conv_fused import Conv2dMoments
 from ..ops.geometry import Array, floats, number, operand
 from ..ops.norm import BatchNorm, BatchNormInference
 from ..ops.norm_local import GroupNorm, LayerNorm, LocalResponseNorm
@@ -100,8 +100,9 @@ def conv2d_batch_norm(
     how = geometry("conv2d", weight, stride, padding, dilation)
     mean = running(weight, "running_mean", running_mean, write=True, axis=0)
     var = running(weight, "running_var", running_var, write=True, axis=0)
-    y, z, new_mean, new_var = Conv2dBatchNorm.apply.full(
-        input, weight, bias, gamma, beta, residual, eps=eps, relu=relu, groups=groups, **how
+    z, *moments = Conv2dMoments.apply.full(input, weight, bias, groups=groups, **how)
+    y, new_mean, new_var = BatchNorm.apply.full(
+        z, gamma, beta, residual, eps=eps, relu=relu, moments=tuple(moments)
     )
     if not recomputing():
         average(running_mean, mean, new_mean, momentum)

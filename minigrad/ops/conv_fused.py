@@ -1,21 +1,23 @@
-"""A convolution and what follows it as one op: a ReLU, or batch normalization.
+"""A convolution with a part of what follows it: a ReLU, or the statistics of batch normalization.
 
 Design: what can be done to the sums of a convolution while they are in a register or in the cache
 saves a trip of the feature maps through memory.  A ReLU is applied before they are stored; the
-mask of its gradient is the output itself, which the next layer keeps anyway.  Batch normalization
-must know all of them first, but their means and variances are taken on the way.  ``composite``
-says the same in two ops: the definition, and what ``create_graph=True`` plays.  Next: ``pool.py``.
+mask of its gradient is the output itself, which the next layer keeps anyway.  ``composite`` says
+the same in two ops: the definition, and what ``create_graph=True`` plays.  Batch normalization must
+know all outputs first, but ``conv2d_moments`` takes their means and variances on the way; as an op
+of its own, batch normalization can let go of its input before the convolution's gradients are
+computed.  Next: ``pool.py``.
 """
 
 from __future__ import annotations
 
 from minigrad._kernels import conv as kernels
-from minigrad._kernels import norm as norm_kernels
 from minigrad.op import Op
 from minigrad.ops.activations import relu, relu_grad
 from minigrad.ops.conv import (
     NO_PADDING,
     ONE,
+    Conv2d,
     check_bias,
     conv2d,
     conv2d_grad_b,
@@ -24,7 +26,6 @@ from minigrad.ops.conv import (
     output_shape,
 )
 from minigrad.ops.geometry import floats, same_dtype
-from minigrad.ops.norm import batch_norm, check_many, check_norm
 
 
 class Conv2dRelu(Op):
@@ -70,68 +71,37 @@ class Conv2dRelu(Op):
         return relu(conv2d(x, w, b, algorithm=algorithm, **how))
 
 
-class Conv2dBatchNorm(Op, byproducts=("z", "mean", "var")):
-    """y = relu(gamma zhat + beta + residual), zhat = z = x * w + b with mean 0 and variance 1.
+class Conv2dMoments(Op, byproducts=("mean", "var")):
+    """y = x * w + b as conv2d's, and the mean and the variance of each of its channels.
 
-    Shapes    as conv2d: x (N, C, H, W); w (K, C/groups, R, S); b (K,) or None; z, y, residual
-              (N, K, P, Q); gamma, beta, mean, var (K,); gamma, beta, residual may be None (1, 0, 0)
-    Forward   z = conv2d(x, w, b), mean and var of its channels;  y = batch_norm(z, gamma, beta,
-              residual);  without relu, relu(v) reads v
-    Backward  dL/dz, dL/dgamma, dL/dbeta and dL/dresidual are those of batch_norm
-              dL/dx = conv2d_grad_x(dL/dz, w)      because z is linear in x: the adjoint map
-              dL/dw = conv2d_grad_w(dL/dz, x)      because z is linear in w: the adjoint map
-              dL/db[k] = sum_npq dL/dz[n,k,p,q]    because b[k] is added to every pixel of k
-    Keeps     x, w, z, gamma, beta, residual, mean, var; the ReLU's mask is recomputed
+    Shapes    as conv2d: x (N, C, H, W); w (K, C/groups, R, S); b (K,) or None; y (N, K, P, Q);
+              mean, var (K,)
+    Forward   y = conv2d(x, w, b);  mean = 1/m sum y;  var = 1/m sum (y - mean)^2;  m = N P Q
+    Backward  dL/dx = conv2d_grad_x(dL/dy, w)      because y is linear in x: the adjoint map
+              dL/dw = conv2d_grad_w(dL/dy, x)      because y is linear in w: the adjoint map
+              dL/db[k] = sum_npq dL/dy[n,k,p,q]    because b[k] is added to every pixel of k
+              mean and var get none: who uses them knows that they move with y (batch_norm)
+    Keeps     w (for x), x (for w)
     Example
         >>> x = np.array([[[[1.0, 2.0, 3.0]]]])
-        >>> y = conv2d_batch_norm(x, np.array([[[[5.0]]]]), eps=1e-12)
-        >>> bool(abs(y.mean()) < 1e-12), round(float(y.var()), 6)
-        (True, 1.0)
+        >>> y, mean, var = conv2d_moments.full(x, np.array([[[[3.0]]]]))
+        >>> mean, var
+        (array([6.]), array([6.]))
 
     Reference Ioffe and Szegedy, "Batch normalization", 2015, section 3.2
     """
 
     def forward(
-        x, w, b=None, gamma=None, beta=None, residual=None, *, eps, relu=False,
-        stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None,
-    ):  # fmt: skip
+        x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
+    ):
         same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
-        z_shape = output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+        output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
         check_bias("conv2d", b, w.shape[0])
-        same_dtype("batch_norm", "x", x, weight=gamma, bias=beta, residual=residual)
-        check_norm("batch_norm", z_shape, eps, residual, weight=gamma, bias=beta)
-        check_many("batch_norm", z_shape)
         how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        z, mean, var = kernels.conv2d_moments(x, w, b, algorithm=algorithm, **how)
-        normalize = norm_kernels.batch_norm_inference
-        return normalize(z, gamma, beta, mean, var, residual, eps=eps, relu=relu), z, mean, var
+        return kernels.conv2d_moments(x, w, b, algorithm=algorithm, **how)
 
-    def grads(
-        gy, needs, x, w, z, gamma, beta, residual, mean, var, eps, relu,
-        stride, padding, dilation, groups, algorithm,
-    ):  # fmt: skip
-        gz, ggamma, gbeta, gresidual = norm_kernels.batch_norm_grad(
-            gy, z, gamma, beta, mean, var, residual, eps=eps, relu=relu, needs_residual=needs[5]
-        )
-        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        how["algorithm"] = algorithm
-        return (
-            conv2d_grad_x(gz, w, x_shape=x.shape, **how) if needs[0] else None,
-            conv2d_grad_w(gz, x, w_shape=w.shape, **how) if needs[1] else None,
-            conv2d_grad_b(gz) if needs[2] else None,
-            ggamma if needs[3] else None,
-            gbeta if needs[4] else None,
-            gresidual,
-        )
-
-    def composite(
-        x, w, b=None, gamma=None, beta=None, residual=None, *, eps, relu=False,
-        stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None,
-    ):  # fmt: skip
-        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        z = conv2d(x, w, b, algorithm=algorithm, **how)
-        return batch_norm(z, gamma, beta, residual, eps=eps, relu=relu)
+    grad_x, grad_w, grad_b = Conv2d.grad_x, Conv2d.grad_w, Conv2d.grad_b
 
 
 conv2d_relu = Conv2dRelu.apply
-conv2d_batch_norm = Conv2dBatchNorm.apply
+conv2d_moments = Conv2dMoments.apply

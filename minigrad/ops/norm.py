@@ -92,6 +92,7 @@ class BatchNorm(Op, byproducts=("mean", "var")):
 
     Shapes    x, residual, y: (N, C) or (N, C, H, W); gamma, beta, mean, var: (C,); m = N H W
               gamma, beta, residual may be None (1, 0, 0); without relu, relu(z) reads z
+              moments: None, or (mean, var) of this x from who has them (conv2d_moments)
     Forward   mean = 1/m sum x;  var = 1/m sum (x - mean)^2;  xhat = (x - mean) / sqrt(var + eps)
               y = relu(gamma xhat + beta + residual)
     Backward  with gz = dL/dy where y > 0, else 0
@@ -114,17 +115,20 @@ class BatchNorm(Op, byproducts=("mean", "var")):
               He et al. 2016, figure 2, for the residual
     """
 
-    def forward(x, gamma=None, beta=None, residual=None, *, eps, relu=False):
+    def forward(x, gamma=None, beta=None, residual=None, *, eps, relu=False, moments=None):
         _check("batch_norm", x, eps, residual, weight=gamma, bias=beta)
         check_many("batch_norm", x.shape)
-        return kernels.batch_norm(x, gamma, beta, residual, eps=eps, relu=relu)
+        if moments is None:
+            return kernels.batch_norm(x, gamma, beta, residual, eps=eps, relu=relu)
+        normalize = kernels.batch_norm_inference
+        return normalize(x, gamma, beta, *moments, residual, eps=eps, relu=relu), *moments
 
     def grads(gy, needs, x, gamma, beta, mean, var, residual, eps, relu):
         flags = {"eps": eps, "relu": relu, "needs_residual": needs[3]}
         gradients = kernels.batch_norm_grad(gy, x, gamma, beta, mean, var, residual, **flags)
         return tuple(g if need else None for g, need in zip(gradients, needs, strict=True))
 
-    def composite(x, gamma=None, beta=None, residual=None, *, eps, relu=False):
+    def composite(x, gamma=None, beta=None, residual=None, *, eps, relu=False, moments=None):
         axes = axes_but_channels(x.ndim)
         d = x - x.mean(axis=axes, keepdims=True)
         var = (d * d).mean(axis=axes, keepdims=True)

@@ -131,12 +131,6 @@ NORMS = [
             (f(*IMAGE), f(3), f(3), R), (f(*IMAGE), f(3), f(3), f(*IMAGE), E),
             (f(*IMAGE), f(3), f(3), f(*IMAGE), R), (f(*IMAGE), None, None, f(*IMAGE), R),
             (f(3, 9, 2, 4), f(9), None, E), (f(3, 17, 2, 4), None, f(17), R)),
-    *expand("conv2d_batch_norm", (f(2, 3, 5, 4), f(4, 3, 3, 2), E),  # a bias: see nn/test_fused.py
-            (f(2, 4, 4, 5), f(6, 2, 3, 3), None, f(6), f(6), {"groups": 2, **R}),
-            (f(2, 2, 5, 5), f(3, 2, 3, 3), None, None, f(3), f(2, 3, 3, 3),
-             {"stride": (2, 2), "padding": (1, 1, 1, 1), "algorithm": "direct", **R}),
-            (f(3, 2, 6, 4), f(5, 2, 2, 1), None, f(5), None, f(3, 5, 4, 4),
-             {"dilation": (2, 1), **E})),
     *expand("batch_norm_inference", (f(6, 4), f(4), pos(4), f(4), f(4), E),
             (f(5, 3), f(3), pos(3), E), (f(*IMAGE), f(3), pos(3), f(3), f(3), R),
             (f(*IMAGE), f(3), pos(3), f(3), f(3), f(*IMAGE), E),
@@ -205,6 +199,10 @@ CASES = [
         kind=LINEAR,
     ),
     *expand("conv2d", (f(2, 3, 6, 5), f(4, 3, 3, 2)), kind=LINEAR),
+    *expand("conv2d_moments", (f(2, 3, 6, 5), f(4, 3, 3, 2)),
+            *((f(*x), f(*w), f(w[0]), {**k, "algorithm": "auto"}) for x, w, k in GEOMETRIES[:4]),
+            (f(2, 3, 5, 5), f(4, 3, 2, 2), f(4), {"dilation": (2, 1)}), kind=LINEAR, nan="felt"),
+    *expand("conv2d_moments", (f(0, 3, 4, 4), f(2, 3, 3, 3), f(2)), kind=EMPTY),
     *expand("conv2d_relu", (f(2, 3, 6, 5), f(4, 3, 3, 2)), kind=PIECEWISE),
     *expand(
         "conv2d_relu",
