@@ -25,6 +25,7 @@ PAGES = sorted(FOLDER.glob("*.md"))
 STUDIES = [page for page in PAGES if page.name not in ("index.md", "papers.md", "experiments.md")]
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
+ABSOLUTE = re.compile(r"""(^|[\s"'=:(,])(/\w+/|[A-Z]:\\)""")  # a place of a machine
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 each_study = pytest.mark.parametrize("page", STUDIES, ids=lambda page: page.name)
 
@@ -161,8 +162,13 @@ def test_kept_runs_are_small_and_name_no_place_of_a_machine():
     assert sum(file.stat().st_size for file in files) < 4 << 20
     assert all(file.suffix in (".json", ".jsonl", ".png", ".txt") for file in files)
     texts = [read(file) for file in files if file.suffix != ".png"]
-    absolute = re.compile(r"""(^|[\s"'=:(,])(/\w+/|[A-Z]:\\)""")
-    assert absolute.search('"/some/place"') and not any(map(absolute.search, texts))
+    assert ABSOLUTE.search('"/some/place"') and not any(map(ABSOLUTE.search, texts))
+
+
+def test_results_of_benchmarks_are_tables_and_name_no_place_of_a_machine():
+    files = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+    assert files and not [f.name for f in files if ABSOLUTE.search(read(f))]
+    assert not [f.name for f in files if "Traceback" in read(f)]
 
 
 def test_a_training_that_is_kept_is_shown(tmp_path, monkeypatch):

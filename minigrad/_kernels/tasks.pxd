@@ -17,6 +17,11 @@ cdef inline Py_ssize_t moments_bytes(Py_ssize_t tasks, Py_ssize_t channels) noex
     return padded(tasks * (3 * channels * <Py_ssize_t>sizeof(double)
                            + <Py_ssize_t>sizeof(Py_ssize_t)))
 
+cdef inline Py_ssize_t *pixels_behind(double *moments, Py_ssize_t tasks,
+                                      Py_ssize_t channels) noexcept nogil:
+    """Where, in that scratch, the numbers of outputs are that the tasks have seen."""
+    return <Py_ssize_t *>(moments + 3 * tasks * channels)
+
 # Run tasks 0 .. count-1, of about `flop` each; thread t has the bytes rooms + t * room.
 cdef int run_tasks(task_kernel *kernel, const void *plan, Py_ssize_t count, double flop,
                    char *rooms, Py_ssize_t room, int threads) except -1

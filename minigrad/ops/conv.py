@@ -19,6 +19,7 @@ The tables of the docstrings use N C H W for x, K R S for the filters, P Q for t
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from minigrad._kernels import conv as kernels
 from minigrad.errors import ShapeError
@@ -112,6 +113,16 @@ def check_bias(op: str, b: Array | None, channels: int) -> None:
         )
 
 
+def checked(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Quad, dilation: Pair, groups: int
+) -> dict[str, Any]:
+    """The geometry of conv2d(x, w, b) by name, once all of it fits together."""
+    same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
+    output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+    check_bias("conv2d", b, w.shape[0])
+    return dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
 class Conv2d(Op):
     """y = x * w + b, the cross-correlation of images with filters.
 
@@ -140,10 +151,7 @@ class Conv2d(Op):
     def forward(
         x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
     ):
-        same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
-        output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
-        check_bias("conv2d", b, w.shape[0])
-        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        how = checked(x, w, b, stride, padding, dilation, groups)
         return kernels.conv2d(x, w, b, algorithm=algorithm, **how)
 
     def grad_x(gy, w, x_shape, stride, padding, dilation, groups, algorithm):

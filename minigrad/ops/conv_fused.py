@@ -18,14 +18,12 @@ from minigrad.ops.conv import (
     NO_PADDING,
     ONE,
     Conv2d,
-    check_bias,
+    checked,
     conv2d,
     conv2d_grad_b,
     conv2d_grad_w,
     conv2d_grad_x,
-    output_shape,
 )
-from minigrad.ops.geometry import floats, same_dtype
 
 
 class Conv2dRelu(Op):
@@ -48,10 +46,7 @@ class Conv2dRelu(Op):
     def forward(
         x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
     ):
-        same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
-        output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
-        check_bias("conv2d", b, w.shape[0])
-        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        how = checked(x, w, b, stride, padding, dilation, groups)
         return kernels.conv2d(x, w, b, relu=True, algorithm=algorithm, **how)
 
     def grads(gy, needs, out, x, w, stride, padding, dilation, groups, algorithm):
@@ -94,10 +89,7 @@ class Conv2dMoments(Op, byproducts=("mean", "var")):
     def forward(
         x, w, b=None, *, stride=ONE, padding=NO_PADDING, dilation=ONE, groups=1, algorithm=None
     ):
-        same_dtype("conv2d", "x", x, weight=floats("conv2d", "weight", w), bias=b)
-        output_shape("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
-        check_bias("conv2d", b, w.shape[0])
-        how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        how = checked(x, w, b, stride, padding, dilation, groups)
         return kernels.conv2d_moments(x, w, b, algorithm=algorithm, **how)
 
     grad_x, grad_w, grad_b = Conv2d.grad_x, Conv2d.grad_w, Conv2d.grad_b

@@ -146,7 +146,7 @@ class Linear(Op):
     """
 
     def forward(x, w, b=None):
-        return layer(x, w, b, False)
+        return affine(x, w, b, rectify=False)
 
     def grad_x(gy, w):
         return matmul(gy, w)
@@ -178,7 +178,7 @@ class LinearRelu(Op):
     """
 
     def forward(x, w, b=None):
-        return layer(x, w, b, True)
+        return affine(x, w, b, rectify=True)
 
     def grads(gy, needs, out, x, w):
         gz = relu_grad(gy, out)
@@ -192,15 +192,15 @@ class LinearRelu(Op):
         return relu(linear(x, w, b))
 
 
-def layer(x: Array, w: Array, b: Array | None, cut: bool) -> Array:
-    """x w^T + b over all leading axes, and its ReLU if `cut`; operands are checked."""
+def affine(x: Array, w: Array, b: Array | None, *, rectify: bool) -> Array:
+    """x w^T + b over all leading axes, then max(0, .) of it if asked for; operands are checked."""
     check_linear(x, w, b)
     x2 = x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))  # (N, I)
     if x.dtype.kind == "f":
-        y = gemm.linear(x2, w, b, relu=cut)
+        y = gemm.linear(x2, w, b, relu=rectify)
     else:
         y = np.matmul(x2, w.T) + (0 if b is None else b)
-        y = np.maximum(y, 0) if cut else y
+        y = np.maximum(y, 0) if rectify else y
     return y if x.ndim == 2 else y.reshape((*x.shape[:-1], w.shape[0]))
 
 

@@ -14,7 +14,8 @@ cimport numpy as cnp
 
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
-from minigrad._kernels.tasks cimport MERGED, moments_bytes, padded, parts, run_tasks
+from minigrad._kernels.tasks cimport (
+    MERGED, moments_bytes, padded, parts, pixels_behind, run_tasks)
 from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
@@ -103,8 +104,8 @@ cdef void place_sums(winograd_plan *p, void *memory, const void *mean) noexcept 
     p.moments, p.moment_pixels = NULL, NULL
     if mean != NULL:
         p.moments = <double *>memory
-        p.moment_pixels = <Py_ssize_t *>(p.moments + 3 * parts(p.tiles.tiles, p.tiles.block)
-                                         * p.groups * p.group_outputs)
+        p.moment_pixels = pixels_behind(p.moments, parts(p.tiles.tiles, p.tiles.block),
+                                        p.groups * p.group_outputs)
 
 
 cdef void merge_sums(const winograd_plan *p, void *mean, void *var) noexcept nogil:

@@ -183,10 +183,11 @@ INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t 
         for (intptr_t i = 0; i < n; i++) out[i * step + k] = src[k * lane + i];
 }
 
-/* Ask for what lies `ahead` elements from the first of each lane: the CPU does not follow as many
- * streams as there are lanes. */
-INLINE void ask_for_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t ahead) {
-    for (intptr_t k = 0; k < lanes; k++) PREFETCH(src + k * lane + ahead);
+/* Filters of `lanes` outputs, packed channel after channel: ask for those SOON channels from here,
+ * for the CPU does not follow as many streams as there are lanes. */
+enum { SOON = 8 };
+INLINE void ask_for_filters(const real *w, intptr_t lane, intptr_t lanes, intptr_t channel) {
+    for (intptr_t k = 0; k < lanes; k++) PREFETCH(w + k * lane + SOON * channel);
 }
 
 /* One row of a panel: n values, zeros in the lanes after them that a tile will read. */

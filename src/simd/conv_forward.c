@@ -17,7 +17,6 @@ INLINE intptr_t depth_of(const conv_forward_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
 }
 
-enum { SOON = 8 };                   /* channels from what is packed to what is asked for */
 enum { FILTER = 128 };               /* taps of a filter that are packed by vectors in any order */
 
 /* One input channel of a panel, the taps in the order of w_tap: out[t * step + lane]. */
@@ -58,7 +57,7 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
         return;
     }
     for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR) {
-        ask_for_lanes(w, p->w_out, lanes, SOON * p->w_in);
+        ask_for_filters(w, p->w_out, lanes, p->w_in);
         if (p->w_out == 1 && whole)
             pack_row(w, 1, lanes, out);
         else if (whole)

@@ -2,7 +2,7 @@
  *
  * Design: a kernel is written once, on the type `vreal` (VL lanes of `real`), with the vector
  * extensions of gcc and clang.  It is compiled once per instruction set and dtype; the macros below
- * turn the compiler's own predefined names into VL, NVEC registers and a suffix for exported names.
+ * turn the compiler's own predefined names into VL and a suffix for exported names.
  * Compilers without vector extensions get VL = 1: the same source, scalar.
  *
  * Absent on purpose: intrinsics for arithmetic (the compiler does that better than we would), and
@@ -27,23 +27,18 @@ typedef int32_t ireal;
 #if defined(__AVX512F__)
 #define ISA avx512
 #define VBYTES 64
-#define VREGS 32
 #elif defined(__AVX2__)
 #define ISA avx2
 #define VBYTES 32
-#define VREGS 16
 #elif defined(__ARM_NEON) || defined(__ARM_NEON__)
 #define ISA neon
 #define VBYTES 16
-#define VREGS 32
 #elif defined(__SSE2__)
 #define ISA sse2
 #define VBYTES 16
-#define VREGS 16
 #else
 #define ISA scalar
 #define VBYTES ((int)sizeof(real))
-#define VREGS 16
 #endif
 
 #define VL (VBYTES / (int)sizeof(real))      /* lanes of a vector */

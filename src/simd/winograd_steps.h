@@ -38,7 +38,7 @@ INLINE void transform_weight(const int r, const winograd_plan *p, const real *w,
 static void transform_weights(const winograd_plan *p, const real *w, intptr_t channels,
                               intptr_t lanes, real *out, intptr_t step) {
     for (intptr_t c = 0; c < channels; c++, w += p->w_in, out += NR) {
-        ask_for_lanes(w, p->w_out, lanes, 4 * p->w_in);
+        ask_for_filters(w, p->w_out, lanes, p->w_in);
         if (p->in.taps == 3)
             transform_weight(3, p, w, lanes, out, step);
         else

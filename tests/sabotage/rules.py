@@ -55,8 +55,8 @@ RULES = [
          "return sum_to(gx, shape=x2).reshape(x_shape)", "return gx.reshape(x_shape)"),
         ("gradient-of-a-cut-sum", "gz = relu_grad(gy, out)", "gz = gy * 1.0"),
         ("bias-before-the-relu",
-         "y = gemm.linear(x2, w, b, relu=cut)",
-         "y = gemm.linear(x2, w, None, relu=cut) + (0 if b is None else b)"),
+         "y = gemm.linear(x2, w, b, relu=rectify)",
+         "y = gemm.linear(x2, w, None, relu=rectify) + (0 if b is None else b)"),
     ]),
     *rule("shape", "test_shape", [
         ("leading-axes-not-summed",

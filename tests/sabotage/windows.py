@@ -154,9 +154,11 @@ FAULTS = [
     *faults_in("src/kernels/conv.pyx", CONV, [
         ("pixels-between-strides-not-cleared",
          "if phases > taps:\n        return False", "if phases > taps:\n        return True"),
+        ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
+    ]),
+    *faults_in("src/kernels/conv_direct.pyx", CONV, [
         ("short-run-of-channels-not-merged",
          "owners * parts(p.band.chunk, MERGED),", "owners * max(1, p.band.chunk // MERGED),"),
-        ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
     ]),
     *faults_in("src/simd/conv_forward.c", EPILOGUE, [
         ("scale-of-the-first-group",

@@ -6,7 +6,7 @@ WINOGRAD = (
     "tests/kernels/test_winograd_isa.py tests/kernels/test_winograd.py "
     "tests/kernels/test_winograd_limits.py"
 )
-DEEP = "tests/kernels/test_winograd_deep.py " + WINOGRAD
+DEEP = "tests/kernels/test_winograd_deep.py tests/kernels/test_winograd_deep_edges.py " + WINOGRAD
 MERGE = "tests/kernels/test_conv_large.py"
 EPILOGUE = "tests/nn/test_fused.py"
 CHOICE = "tests/test_explain.py tests/kernels/test_winograd_limits.py"
