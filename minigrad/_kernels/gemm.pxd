@@ -22,6 +22,8 @@ cdef extern from "gemm.h" nogil:
         const Py_ssize_t *c_at
         int pack_a
         Py_ssize_t a_pitch, a_room
+        int turn_c
+        Py_ssize_t c_pitch, c_room
         int pack_b
         int relu, bias_by_rows
 

@@ -26,6 +26,7 @@ cnp.import_array()
 
 cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 beside 6 rows of A
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
+cdef Py_ssize_t TURNED = 256 * 1024    # bytes of a block of C^T that is turned: in L2
 cdef double PACKED = 64e6              # bytes of a batch's B that are packed at a time
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
 cdef double BIG = 1e6                  # elements of a matrix that no cache of a core holds
@@ -54,11 +55,11 @@ cdef void transpose(gemm_plan *p) noexcept nogil:
 
 cdef double cost(double m, double n, double k, bint a_by_rows, bint b_by_rows, bint c_by_rows,
                  int lanes) noexcept nogil:
-    """Cycles, roughly: tiles, packing B (a copy, or a transposition), storing C, columns of A."""
+    """Cycles, roughly: tiles, packing B (a copy, or a transposition), storing C (or turning it), columns of A."""
     cdef double vectors = (n + lanes - 1) // lanes, rows = (m + 5) // 6 * 6
     cdef double columns = 0 if a_by_rows or m * k < BIG else 2.0
     return k * rows * vectors * 0.5 + k * n * (0.25 if b_by_rows else 1.0) + m * n * (
-        0.1 if c_by_rows else 2.0) + m * k * columns
+        0.1 if c_by_rows else 0.5) + m * k * columns
 
 
 cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t item) noexcept nogil:
@@ -71,11 +72,13 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
             p.m, p.n, p.k, 0 <= p.a_col <= 1, p.b_col == 1, p.c_col == 1, nr // 2):
         transpose(p)
     stream = p.c_col == 1 and p.b_col == 1 and p.m <= ROWS and <double>p.k * p.n > BIG
-    p.k_block = even(p.k, STREAM_DEPTH if stream else DEPTH if p.c_col == 1 else 3 * DEPTH, 1)
+    p.k_block = even(p.k, STREAM_DEPTH if stream else DEPTH, 1)
     p.k_blocks = parts(p.k, p.k_block)
     p.m_block = even(p.m, ROWS, mr)
     p.panels = parts(p.n, nr)
     columns = min(p.panels, max(4, STREAM_BYTES // (nr * item))) if stream else p.panels
+    if p.c_col != 1:
+        columns = min(columns, max(4, TURNED // (p.m_block * nr * item)))
     if flop * p.batch > 3e6:
         while columns > 4 and parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS:
             columns = parts(columns, 2)
@@ -87,6 +90,8 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     p.n_blocks = parts(p.n, p.n_block)
     p.pack_b = stream and p.m_blocks == 1
     p.a_pitch = p.k_block + nr
+    p.turn_c = p.c_col != 1
+    p.c_pitch = p.n_block + nr
     p.pack_a = A_AS_IT_IS
     if columns >= 8 and p.m >= mr:
         p.pack_a = A_BY_ROWS if p.a_col == 1 else A_BY_COLUMNS
@@ -99,7 +104,7 @@ cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
     cdef Py_ssize_t i, k
     p.row_at, p.c_at, p.col_at = row_at, c_at, col_at
     for i in range(p.m_block):
-        c_at[i] = i * p.c_row
+        c_at[i] = i * (p.c_pitch if p.turn_c else p.c_row)
         if p.pack_a == A_AS_IT_IS:
             row_at[i] = i * p.a_row
         elif p.pack_a == A_BY_ROWS:
@@ -148,7 +153,8 @@ cdef int multiply_some(gemm_plan *p, int typenum) except -1:
     p.a_room = 0
     if p.pack_a != A_AS_IT_IS:
         p.a_room = padded((p.m_block + kernels.mr) * p.a_pitch * item)
-    room = p.a_room
+    p.c_room = padded(p.m_block * p.c_pitch * item) if p.turn_c else 0
+    room = p.a_room + p.c_room
     if p.pack_b:
         room += padded(p.k_block * p.n_block * item)
     offsets = padded((2 * p.m_block + p.k_block) * sizeof(Py_ssize_t))

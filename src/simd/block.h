@@ -108,30 +108,11 @@ static void narrow_tile(int mr, const tile_args *t) {
     }
 }
 
-/* A tile whose columns of C are not side by side. */
-static void loose_tile(int mr, int cols, intptr_t c_step, tile_args t) {
-    const int width = cols > VL ? NR : VL;
-    real buffer[MR * NR], *c = t.c;
-    intptr_t buffer_at[TALL];
-    const intptr_t *c_at = t.c_at;
-    t.c = buffer;
-    t.c_at = buffer_at;
-    t.lanes = VL;
-    for (int i = 0; i < mr; i++) {
-        buffer_at[i] = i * width;
-        for (int j = 0; t.flags & BLOCK_ACCUMULATE && j < width; j++)
-            buffer[i * width + j] = j < cols ? c[c_at[i] + j * c_step] : 0;
-    }
-    (cols > VL ? wide_tile : narrow_tile)(mr, &t);
-    for (int i = 0; i < mr; i++)
-        for (int j = 0; j < cols; j++) c[c_at[i] + j * c_step] = buffer[i * width + j];
-}
-
 /* All rows of C in one panel's columns. */
-static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
-    const int loose = c_step != 1, rows = cols > VL ? MR : TALL;
+static void panel(intptr_t m, int cols, tile_args t) {
+    const int rows = cols > VL ? MR : TALL;
     t.lanes = cols % VL ? cols % VL : VL;
-    if (!loose && cols == NR)
+    if (cols == NR)
         for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
@@ -139,12 +120,8 @@ static void panel(intptr_t m, int cols, intptr_t c_step, tile_args t) {
             tile(MR, NV, 0, &t);
         }
     for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
-        const int mr = (int)(m < rows ? m : rows);
         t.next = m >= 2 * rows ? t.row_at[rows] - t.row_at[0] : 0;
-        if (loose)
-            loose_tile(mr, cols, c_step, t);
-        else
-            (cols > VL ? wide_tile : narrow_tile)(mr, &t);
+        (cols > VL ? wide_tile : narrow_tile)((int)(m < rows ? m : rows), &t);
     }
 }
 
@@ -158,13 +135,13 @@ static void block(const block_args *p) {
         const tile_args t = {.a = p->a,
                              .b = (const real *)p->b + j / NR * p->panel_step,
                              .bias = p->bias ? bias : NULL,
-                             .c = (real *)p->c + j * p->c_step,
+                             .c = (real *)p->c + j,
                              .row_at = p->row_at,
                              .col_at = p->col_at,
                              .c_at = p->c_at,
                              .depth = p->depth,
                              .flags = p->flags};
-        panel(p->m, cols, p->c_step, t);
+        panel(p->m, cols, t);
     }
 }
 

@@ -116,8 +116,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .m = operand_offsets(&p->in, &r, pixel_at),
                        .n = least(p->out_block, p->group_outputs - k0),
                        .depth = depth,
-                       .panel_step = depth * NR,
-                       .c_step = 1};
+                       .panel_step = depth * NR};
     for (intptr_t chunk = 0; chunk < p->in.chunks; chunk++) {
         const intptr_t c0 = chunk * p->in.chunk;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,

@@ -60,8 +60,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .c_at = sum_at,
                        .c = (real *)p->partial + index * taps * p->out_pitch,
                        .m = taps,
-                       .n = (n + VL - 1) / VL * VL,
-                       .c_step = 1};
+                       .n = (n + VL - 1) / VL * VL};
     const intptr_t bands = band_count(&p->in);
     for (intptr_t band = bands * part / p->parts; band < bands * (part + 1) / p->parts; band++) {
         const band_range r = band_at(&p->in, band);

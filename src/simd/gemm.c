@@ -4,8 +4,9 @@
  * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1;
  * where no other task would use it, each task packs its own part of B, which then never leaves L2.
  * A is read where it lies; only where that would cost (columns far apart, or rows a large power of
- * two apart) a block of it is copied to scratch first.  Absent on purpose: threads and the choice
- * of blocks (src/kernels/gemm.pyx).
+ * two apart) a block of it is copied to scratch first.  Where C^T is computed, whose rows are columns
+ * in memory, a task sums its block in scratch and turns it once, at the end.  Absent on purpose:
+ * threads and the choice of blocks (src/kernels/gemm.pyx).
  */
 #include "block.h"
 
@@ -65,10 +66,9 @@ static const real *operand_a(const gemm_plan *p, const real *a, intptr_t m, intp
 }
 
 /* A tile can start from a bias along its columns only; with one along its rows, C is set first. */
-static void start_from_bias(const gemm_plan *p, const real *bias, const block_args *args) {
+static void start_from_bias(const real *bias, const block_args *args) {
     for (intptr_t i = 0; i < args->m; i++)
-        for (intptr_t j = 0; j < args->n; j++)
-            ((real *)args->c)[i * p->c_row + j * p->c_col] = bias[i];
+        for (intptr_t j = 0; j < args->n; j++) ((real *)args->c)[args->c_at[i] + j] = bias[i];
 }
 
 static void task(const void *plan, intptr_t index, void *scratch) {
@@ -80,18 +80,19 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     const real *a = (const real *)p->a + batch * p->a_batch + i0 * p->a_row;
     const real *b = (const real *)p->b + batch * p->b_batch;
     const real *packed = (const real *)p->packed + batch * p->packed_batch + j0 * p->k_block;
-    real *own = (real *)((char *)scratch + p->a_room);
+    real *c = (real *)p->c + batch * p->c_batch + i0 * p->c_row + j0 * p->c_col;
+    real *sums = (real *)((char *)scratch + p->a_room);
+    real *own = (real *)((char *)sums + p->c_room);
     block_args args = {.row_at = p->row_at,
                        .col_at = p->col_at,
                        .c_at = p->c_at,
-                       .c = (real *)p->c + batch * p->c_batch + i0 * p->c_row + j0 * p->c_col,
+                       .c = p->turn_c ? sums : c,
                        .bias = p->bias && !p->bias_by_rows ? (const real *)p->bias + j0 : NULL,
                        .m = least(p->m_block, p->m - i0),
                        .n = least(p->n_block, p->n - j0),
-                       .panel_step = p->k_block * NR,
-                       .c_step = p->c_col};
+                       .panel_step = p->k_block * NR};
     if (p->bias && p->bias_by_rows) {
-        start_from_bias(p, (const real *)p->bias + i0, &args);
+        start_from_bias((const real *)p->bias + i0, &args);
         args.flags = BLOCK_ACCUMULATE;
     }
     for (intptr_t block_k = 0; block_k < p->k_blocks; block_k++) {
@@ -105,6 +106,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         block(&args);
         args.flags |= BLOCK_ACCUMULATE;
     }
+    if (p->turn_c) pack_lanes(sums, p->c_pitch, args.m, args.n, c, p->c_col);
     fp_leave(mode);
 }
 

@@ -36,7 +36,6 @@ typedef struct {
     const void *bias;                /* n values that C starts from, or NULL */
     intptr_t m, n, depth;
     intptr_t panel_step;
-    intptr_t c_step;                 /* elements between the columns of C; 1 is fast */
     int flags;                       /* ACCUMULATE: C starts from itself; RELU: ends as max(0, .) */
 } block_args;
 
@@ -54,6 +53,8 @@ typedef struct {
     enum { A_AS_IT_IS, A_BY_ROWS, A_BY_COLUMNS } pack_a;
     intptr_t a_pitch;                /* A_BY_ROWS: elements between rows of the copy */
     intptr_t a_room;                 /* bytes of scratch for the copy; a task's own B follows */
+    int turn_c;                      /* c_row is 1, c_col not: a task turns its block at the end */
+    intptr_t c_pitch, c_room;        /* then: elements between its rows; bytes of scratch for it */
     int pack_b;                      /* m_blocks is 1: each task packs its panels by itself */
     int relu, bias_by_rows;
 } gemm_plan;

@@ -46,8 +46,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .c_at = p->m_at,
                        .m = last - first,
                        .n = (n + VL - 1) / VL * VL,
-                       .panel_step = C * NR,
-                       .c_step = 1};
+                       .panel_step = C * NR};
     for (intptr_t c = 0; c < C; c += p->depth) {
         args.depth = least(p->depth, C - c);
         transform_inputs(&p->in, first, last, group * C + c, args.depth, zeros, v);

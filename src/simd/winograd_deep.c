@@ -54,8 +54,7 @@ void NAME(winograd_deep_task)(const void *plan, intptr_t index, void *scratch) {
                        .col_at = p->col_at,
                        .c_at = p->m_at,
                        .m = last - first,
-                       .n = (lanes + VL - 1) / VL * VL,
-                       .c_step = 1};
+                       .n = (lanes + VL - 1) / VL * VL};
     for (intptr_t c0 = 0; c0 < C; c0 += p->depth, v += POINTS * p->in.slab) {
         args.depth = least(p->depth, C - c0);
         transform_weights(p, w + c0 * p->w_in, args.depth, lanes, u, u_slab(p));

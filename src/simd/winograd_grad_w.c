@@ -136,8 +136,7 @@ void NAME(winograd_grad_w_task)(const void *plan, intptr_t index, void *scratch)
                        .c_at = p->sum_at,
                        .m = o.channels,
                        .n = (o.outputs + VL - 1) / VL * VL,
-                       .panel_step = p->in.block * NR,
-                       .c_step = 1};
+                       .panel_step = p->in.block * NR};
     memset(zeros, 0, (size_t)zeros_bytes(p));
     for (intptr_t b = p->in.blocks * part / p->parts; b < p->in.blocks * (part + 1) / p->parts;
          b++) {

@@ -103,6 +103,19 @@ def test_linear_adds_the_bias_and_cuts_at_zero(dtype, n, i, o, bias, relu, seed)
     check_memory((got,), (x, w, b))
 
 
+@DTYPES
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("size", [(32, 784, 256), (7, 1200, 303), (150, 2310, 37), (600, 400, 1300)])
+def test_linear_is_exact_where_the_transpose_is_computed(dtype, relu, size):
+    n, i, o = size
+    rng = np.random.default_rng(o)
+    x, w, b = (integers(rng, s, dtype) for s in ((n, i), (o, i), o))
+    want = x.astype(np.float64) @ w.T.astype(np.float64) + b
+    got = kernel.linear(x, w, b, relu=relu)
+    np.testing.assert_array_equal(got, np.maximum(want, 0) if relu else want)
+    np.testing.assert_array_equal(kernel.matmul(x, w.T), want - b)
+
+
 @given(m=SIDES, k=DEPTHS, n=SIDES, seed=SEEDS)
 def test_float64_keeps_forty_bit_fractions(m, k, n, seed):
     rng = np.random.default_rng(seed)
