@@ -14,6 +14,7 @@ import numpy as np
 
 from . import versions
 from ._engine import TensorBase, is_grad_enabled, mutated
+from ._kernels import kept
 from .errors import DTypeError, GraphError, ShapeError
 from .ops import index
 
@@ -25,6 +26,13 @@ def is_view(t: Tensor) -> bool:
     """Whether `t` sees only part of a buffer, or sees it in another shape."""
     root = versions.owner(t.data)
     return root is not t.data and (root.size != t.size or t.data.base is None)
+
+
+def read_only(name: str, t: Tensor) -> GraphError:
+    """The error of `name`, which would write to the Tensor `t` and may not; says the way out."""
+    held = kept.is_held(t.data) or kept.is_held(versions.owner(t.data))
+    way = "leave `with nn.fixed_weights(..):` first" if held else "work on t.clone()"
+    return GraphError(f"{name}: the memory of this Tensor is read-only; {way}")
 
 
 def update(t: Tensor, rule: Any, other: Any) -> Tensor:
@@ -45,7 +53,7 @@ def overwrite(t: Tensor, value: Any, key: Any, name: str) -> Tensor:
             f"{name}: the Tensor is {t.dtype}, the value {raw.dtype}; cast with .astype"
         )
     if not t.data.flags.writeable:
-        raise GraphError(f"{name}: the memory of this Tensor is read-only; work on t.clone()")
+        raise read_only(name, t)
     node, key = t.node, index.plain(key)
     if tracked:
         if t.requires_grad and t.is_leaf:

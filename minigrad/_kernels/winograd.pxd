@@ -55,7 +55,7 @@ cdef extern from "winograd.h" nogil:
         task_kernel *merge
 
 # y = conv(x, w) and what an epilogue does to it, or, adjoint, gx from src = gy (and no epilogue).
-# float32, channels-last, stride 1.
+# float32, channels-last, stride 1. memo: where U may be kept (kept.pxd), or None.
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const epilogue *end, void *out) except -1
+                          const epilogue *end, void *out, dict memo) except -1
 cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void *gw) except -1

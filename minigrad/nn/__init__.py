@@ -20,6 +20,7 @@ from minigrad.nn.activation import (
     Tanh,
 )
 from minigrad.nn.containers import ModuleList, Sequential
+from minigrad.nn.fixed import fixed_weights
 from minigrad.nn.fused import conv_norm
 from minigrad.nn.layers import (
     Conv2d,
@@ -82,6 +83,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "conv_norm",
+    "fixed_weights",
     "init",
     "meta",
     "takes_relu",

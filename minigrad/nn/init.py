@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import ArgError, ShapeError
+from minigrad.inplace import read_only
 from minigrad.nn.meta import active, own
 from minigrad.ops.geometry import number
 from minigrad.ops.random import Generator, default_generator
@@ -247,7 +248,7 @@ def _fill(t: Tensor, draw: Callable[[tuple[int, ...]], Array]) -> Tensor:
     """Write what `draw` gives for each block of `t`, in order; the whole where `t` has gaps."""
     if active():
         return t
-    data = own(t).data
+    data = _target(t)
     if not data.flags.c_contiguous:
         return _write(t, draw(t.shape))
     flat = data.reshape(-1)
@@ -258,7 +259,15 @@ def _fill(t: Tensor, draw: Callable[[tuple[int, ...]], Array]) -> Tensor:
     return t
 
 
+def _target(t: Tensor) -> Array:
+    """The array of `t`, to be written; GraphError where that cannot be."""
+    data: Array = own(t).data
+    if not data.flags.writeable:
+        raise read_only("nn.init", t)
+    return data
+
+
 def _write(t: Tensor, values: Array) -> Tensor:
-    own(t).data[...] = values
+    _target(t)[...] = values
     t.mutated_()
     return t

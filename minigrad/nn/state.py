@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.errors import CheckpointError
+from minigrad.inplace import read_only
 from minigrad.nn.meta import is_meta, own
 from minigrad.tensor import Tensor
 
@@ -56,7 +57,7 @@ def misfit(target: Tensor, value: object) -> str | None:
     if value.dtype.kind != target.dtype.kind:
         return f"has dtype {value.dtype}, expected {target.dtype}"
     if not (target.data.flags.writeable or is_meta(target.data)):
-        return "cannot be written: the memory of the module's own value is read-only"
+        return f"cannot be written: {read_only('the module', target)}"
     return None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.errors import ArgError, DTypeError, ShapeError
+from minigrad.inplace import read_only
 from minigrad.ops.geometry import number
 from minigrad.tensor import Tensor
 
@@ -90,6 +91,9 @@ def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
             f"vector_to_parameters: the parameters have {size} elements, "
             f"the vector shape {vector.shape}"
         )
+    for p in targets:
+        if not p.data.flags.writeable:
+            raise read_only("vector_to_parameters", p)
     start = 0
     for p in targets:
         p.data[...] = vector.data[start : start + p.size].reshape(p.shape)

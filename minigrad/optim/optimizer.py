@@ -17,6 +17,7 @@ import numpy as np
 
 from minigrad.autograd import enable_grad
 from minigrad.errors import ArgError, CheckpointError, DTypeError
+from minigrad.inplace import read_only
 from minigrad.ops.geometry import number
 from minigrad.tensor import Tensor
 
@@ -138,6 +139,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._check_writable()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             for dtype in dict.fromkeys(p.dtype for p in params):  # one dtype a kernel call
@@ -149,6 +151,12 @@ class Optimizer:
                 for p in chosen:
                     p.mutated_()
         return loss
+
+    def _check_writable(self) -> None:
+        """Before anything is changed: GraphError where a parameter could not be."""
+        for i, p in enumerate(self._parameters()):
+            if p.grad is not None and not p.data.flags.writeable:
+                raise read_only(f"{type(self).__name__}.step: parameter {i}, shape {p.shape}", p)
 
     # -- state ------------------------------------------------------------------------------------
 

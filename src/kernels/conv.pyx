@@ -27,6 +27,7 @@ from minigrad._kernels.conv_geometry cimport epilogue, geometry, read_geometry
 from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
+from minigrad._kernels.kept cimport memo_of
 from minigrad._kernels.memory cimport empty
 from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
 from minigrad._kernels.tasks cimport run_tasks
@@ -65,7 +66,7 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
     cdef int typenum = cnp.PyArray_TYPE(y)
     if winograd:
         winograd_forward(g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), end,
-                         cnp.PyArray_DATA(y))
+                         cnp.PyArray_DATA(y), memo_of(weight))
     elif g.group_c == 1 and g.groups > 1:
         end.mean = NULL
         depthwise(g, image, weight, bias, end.relu, y)
@@ -178,7 +179,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     elif winograd:
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), &NOTHING,
-                         cnp.PyArray_DATA(gx))
+                         cnp.PyArray_DATA(gx), None)
     elif takes_rows(&g, GRAD_X, typenum):
         rows_grad_x(&g, channels_last(grad), c_order(weight), gx)
     else:

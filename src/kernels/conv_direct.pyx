@@ -21,6 +21,7 @@ from minigrad._kernels.conv_plan cimport (
     band_count, carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes,
     tables)
 from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.kept cimport memo_of, pack_once
 from minigrad._kernels.memory cimport scratch, scratch_free
 from minigrad._kernels.tasks cimport (
     MERGED, moments_bytes, padded, parts, pixels_behind, run_tasks)
@@ -34,14 +35,16 @@ cdef epilogue NOTHING = [NULL, NULL, NULL, False, NULL, NULL]
 # --- running a plan ----------------------------------------------------------------------------
 
 cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, bint images,
-                     const epilogue *end) except -1:
-    """Y = A W: taps, weights and output are set; images: vectors run over them."""
+                     const epilogue *end, dict memo) except -1:
+    """Y = A W: taps, weights and output are set; images: vectors run over them; memo: of weights
+    whose taps are all met, in order, or None."""
     cdef const conv_forward_kernels *kernels = (
         table_for(typenum).conv_images if images else table_for(typenum).conv_forward)
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
-    cdef Py_ssize_t depth, packs, tasks, packed, room, bands, channels, sums = 0
+    cdef Py_ssize_t depth, packs, tasks, room, bands, channels, sums = 0
     cdef char *memory
+    cdef ndarray _packed             # holds the memory of p.packed
     if images:
         plan_images(p, t, nr // 2)
     else:
@@ -50,19 +53,20 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, b
     packs = p.groups * p.band.chunks * p.panels
     bands, channels = band_count(&p.band), p.groups * p.group_outputs
     tasks = p.groups * bands * p.out_blocks
-    packed = padded(packs * depth * nr * item)
     if end.mean != NULL:
         sums = moments_bytes(bands, channels)
     room = kernels.scratch(p)
-    memory = <char *>scratch(packed + sums + room * threads)
+    _packed = pack_once(memo, "images" if images else "direct",
+                        (p.groups, p.group_outputs, p.band.chunks, p.band.chunk, depth),
+                        packs * depth * nr * item, &p.packed, kernels.pack, p, packs,
+                        4.0 * depth * nr, threads)
+    memory = <char *>scratch(sums + room * threads)
     try:
-        p.packed = memory
         p.moments, p.moment_pixels = NULL, NULL
         if sums:
-            p.moments = <double *>(memory + packed)
+            p.moments = <double *>memory
             p.moment_pixels = pixels_behind(p.moments, bands, channels)
-        run_tasks(kernels.pack, p, packs, 4.0 * depth * nr, NULL, 0, threads)
-        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + sums, room, threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + sums, room, threads)
         if sums:
             table_for(typenum).norm.merge_parts(p.moments, p.moment_pixels, bands, channels,
                                                 end.mean, end.var)
@@ -122,7 +126,7 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
         images = end.scale == NULL and end.mean == NULL and takes_images(g, FORWARD, typenum)
-        run_forward(&p, t, typenum, flop_of(g), images, end)
+        run_forward(&p, t, typenum, flop_of(g), images, end, memo_of(w))
     finally:
         scratch_free(memory)
     return 0
@@ -151,7 +155,7 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) exc
                 if plan_phase(g, t, r, s, &p):
                     run_forward(&p, t, typenum, 2.0 * g.N * p.band.h.count * p.band.w.count
                                 * p.band.h.taps * p.band.w.taps * g.C * g.group_k, images,
-                                &NOTHING)
+                                &NOTHING, None)
     finally:
         scratch_free(memory)
     return 0

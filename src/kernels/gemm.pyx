@@ -55,7 +55,8 @@ cdef void transpose(gemm_plan *p) noexcept nogil:
 
 cdef double cost(double m, double n, double k, bint a_by_rows, bint b_by_rows, bint c_by_rows,
                  int lanes) noexcept nogil:
-    """Cycles, roughly: tiles, packing B (a copy, or a transposition), storing C (or turning it), columns of A."""
+    """Cycles, roughly: tiles, packing B (a copy, or a transposition), storing or turning C,
+    columns of A."""
     cdef double vectors = (n + lanes - 1) // lanes, rows = (m + 5) // 6 * 6
     cdef double columns = 0 if a_by_rows or m * k < BIG else 2.0
     return k * rows * vectors * 0.5 + k * n * (0.25 if b_by_rows else 1.0) + m * n * (

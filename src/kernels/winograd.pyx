@@ -11,8 +11,10 @@ filters stay and tiles pass by (`src/simd/winograd_deep.c`): U is never written.
 Not here: when this is worth it (`conv_choice.pyx`), and checking arguments (`conv.pyx`).
 """
 cimport numpy as cnp
+from numpy cimport ndarray
 
 from minigrad._kernels.dispatch cimport table_for
+from minigrad._kernels.kept cimport pack_once
 from minigrad._kernels.memory cimport scratch, scratch_free
 from minigrad._kernels.tasks cimport (
     MERGED, moments_bytes, padded, parts, pixels_behind, run_tasks)
@@ -115,10 +117,12 @@ cdef void merge_sums(const winograd_plan *p, void *mean, void *var) noexcept nog
             p.groups * p.group_outputs, mean, var)
 
 
-cdef int run_forward(winograd_plan *p, void *mean, void *var) except -1:
-    """Source, weights and output are set."""
+cdef int run_forward(winograd_plan *p, void *mean, void *var, dict memo,
+                     Py_ssize_t group) except -1:
+    """Source, weights (from `group` on) and output are set; memo: of all weights, or None."""
     cdef const winograd_kernels *kernels = table_for(cnp.NPY_FLOAT).winograd
     cdef Py_ssize_t packed, tables, room, tasks, packs, sums
+    cdef ndarray _filters            # holds the memory of p.packed
     cdef double flop
     cdef int threads
     cdef char *memory
@@ -133,18 +137,18 @@ cdef int run_forward(winograd_plan *p, void *mean, void *var) except -1:
     threads = max(1, min(threads, (ROOM - packed - tables - sums) // room))
     tasks = p.groups * p.out_blocks * p.tiles.blocks
     packs = p.groups * p.panels * parts(p.tiles.group_channels, 16)
-    memory = <char *>scratch(packed + tables + sums + room * threads)
+    _filters = pack_once(memo, ("winograd", group), (p.groups, p.group_outputs), packed, &p.packed,
+                         kernels.pack, p, packs, 16 * 500.0, threads)
+    memory = <char *>scratch(tables + sums + room * threads)
     try:
-        place_sums(p, memory + packed + tables, mean)
-        at = <Py_ssize_t *>(memory + packed)
-        p.packed, p.v_at = memory, at
+        place_sums(p, memory + tables, mean)
+        at = <Py_ssize_t *>memory
+        p.v_at = at
         p.m_at, p.col_at = p.v_at + p.tiles.block, p.v_at + 2 * p.tiles.block
         fill(<Py_ssize_t *>p.v_at, p.tiles.block, p.tiles.pitch)
         fill(<Py_ssize_t *>p.m_at, p.tiles.block, p.pitch)
         fill(<Py_ssize_t *>p.col_at, p.depth, 1)
-        run_tasks(kernels.pack, p, packs, 16 * 500.0, NULL, 0, threads)
-        run_tasks(kernels.task, p, tasks, flop / tasks, memory + packed + tables + sums, room,
-                  threads)
+        run_tasks(kernels.task, p, tasks, flop / tasks, memory + tables + sums, room, threads)
         merge_sums(p, mean, var)
     finally:
         scratch_free(memory)
@@ -220,7 +224,7 @@ cdef inline void *from_channel(const void *values, Py_ssize_t channel) noexcept 
 
 
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const epilogue *end, void *out) except -1:
+                          const epilogue *end, void *out, dict memo) except -1:
     cdef winograd_plan p
     cdef Py_ssize_t taps = g.R * g.S, group, outputs, inputs, size
     cdef void *mean
@@ -237,7 +241,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
     if not deep and g.groups * size <= MOST:
         p.tiles.src, p.weights, p.out, p.groups = src, weights, out, g.groups
         p.bias, p.scale, p.residual = end.bias, end.scale, end.residual
-        return run_forward(&p, end.mean, end.var)
+        return run_forward(&p, end.mean, end.var, memo, 0)
     p.groups = 1
     for group in range(g.groups):
         p.tiles.src = <const float *>src + group * inputs
@@ -250,7 +254,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
         if deep:
             run_deep(&p, mean, var)
         else:
-            run_forward(&p, mean, var)
+            run_forward(&p, mean, var, memo, group)
     return 0
 
 

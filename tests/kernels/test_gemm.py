@@ -105,7 +105,9 @@ def test_linear_adds_the_bias_and_cuts_at_zero(dtype, n, i, o, bias, relu, seed)
 
 @DTYPES
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("size", [(32, 784, 256), (7, 1200, 303), (150, 2310, 37), (600, 400, 1300)])
+@pytest.mark.parametrize(
+    "size", [(32, 784, 256), (7, 1200, 303), (150, 2310, 37), (600, 400, 1300)]
+)
 def test_linear_is_exact_where_the_transpose_is_computed(dtype, relu, size):
     n, i, o = size
     rng = np.random.default_rng(o)

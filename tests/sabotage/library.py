@@ -19,6 +19,10 @@ FAULTS = [
     *faults_in("minigrad/nn/utils.py", "tests/nn/test_utils.py", [
         ("small-gradients-scaled-up", "if not factor >= 1.0:", "if True:"),
     ]),
+    *faults_in("minigrad/nn/fixed.py", "tests/nn/test_fixed.py", [
+        ("fixed-weights-stay-writable", "array.flags.writeable = False", "pass"),
+        ("all-weights-writable-after", "if _writable.pop(id(array)):", "if True:"),
+    ]),
     *faults_in("minigrad/nn/init.py", "tests/nn/test_init.py", [
         ("fan-in-for-fan-out",
          'fan = fans(t)[mode == "fan_out"]', 'fan = fans(t)[mode == "fan_in"]'),

@@ -9,6 +9,7 @@ ROWS = "tests/kernels/test_conv_rows.py"
 MOMENTS = "tests/kernels/test_conv_moments.py"
 NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
+KEPT = "tests/kernels/test_kept.py"
 POOL = "tests/kernels/test_pool.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
@@ -141,6 +142,11 @@ FAULTS = [
          "if (at >= 0 && at < b->h.size)", "if (at >= 0 && at <= b->h.size)"),
         ("column-right-of-the-image-is-read",
          "if (at >= 0 && at < w->size)", "if (at >= 0 && at <= w->size)"),
+    ]),
+    *faults_in("src/kernels/kept.pyx", KEPT, [
+        ("kept-whatever-the-key", "entry[0] == key:", "True:"),
+        ("nothing-is-kept", "memo[kind] = key, room", "pass"),
+        ("released-at-once", "    if times > 1:", "    if times > 2:"),
     ]),
     *faults_in("src/kernels/conv_plan.pyx", CONV, [
         ("dilation-of-the-other-axis",
