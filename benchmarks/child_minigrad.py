@@ -29,6 +29,9 @@ def make_step(net: str, batch: int, mode: str) -> Callable[[], object]:
     if mode == "infer":
         model.eval()
 
+        fixed = nn.fixed_weights(model)
+        fixed.__enter__()  # until the process ends
+
         def infer() -> object:
             with mg.no_grad():
                 return model(x)

@@ -1,7 +1,8 @@
 """A PyTorch process that ``nets.py`` drives: ``child_torch.py NET BATCH train|infer FORMAT``.
 
 Runs in an interpreter that has PyTorch and need not have minigrad: the nets are written out again.
-FORMAT: nchw, channels_last, or compiled (channels_last with torch.compile).
+FORMAT: nchw, channels_last, or compiled (channels_last with torch.compile; for inference with
+frozen weights, which are then packed once).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
 from serve import IMAGES, serve
 from torch_nets import timed
@@ -22,6 +24,7 @@ def make_step(net, batch, mode, form):
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
     t = torch.arange(batch) % 10
+    torch._inductor.config.freezing = mode == "infer"  # what nn.fixed_weights is on the other side
     run = torch.compile(model) if form == "compiled" else model
     if mode == "infer":
         model.eval()

@@ -1,4 +1,4 @@
-"""fixed_weights: promise that a net's weights stay as they are, so that kernels keep what they pack.
+"""fixed_weights: a net's weights stay as they are, and kernels keep what they pack of them.
 
 Design: a convolution puts its weights into the order in which the kernel reads them, or transforms
 them, on every call, because a write through NumPy is seen by nobody. In small batches that is much

@@ -105,6 +105,16 @@ def test_one_weight_may_meet_images_of_any_size(calls, channels, outputs, seed):
         assert kept.release(w)
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_one_weight_may_meet_other_groups(algorithm, hold):
+    w = reals(np.random.default_rng(0), (40, 8, 3, 3), np.float32)
+    hold(w)
+    for groups in (1, 2, 4, 1):
+        x = reals(np.random.default_rng(groups), (2, 8 * groups, 40, 40), np.float32)
+        how = options(1, 1, groups, algorithm)
+        assert same(conv.conv2d(x, w, **how), conv.conv2d(x, w.copy(), **how))
+
+
 def test_a_weight_that_is_held_twice_is_released_twice():
     w = np.ones((4, 4, 3, 3), np.float32)
     kept.hold(w)
