@@ -4,9 +4,9 @@
  * (2008).  B is packed once, by panels of NR columns and k_block rows, so that a panel lies in L1;
  * where no other task would use it, each task packs its own part of B, which then never leaves L2.
  * A is read where it lies; only where that would cost (columns far apart, or rows a large power of
- * two apart) a block of it is copied to scratch first.  Where C^T is computed, whose rows are columns
- * in memory, a task sums its block in scratch and turns it once, at the end.  Absent on purpose:
- * threads and the choice of blocks (src/kernels/gemm.pyx).
+ * two apart) a block of it is copied to scratch first.  Where C^T is computed, whose rows lie
+ * apart in memory, a task sums its block in scratch and turns it once, at the end.  Absent on
+ * purpose: threads and the choice of blocks (src/kernels/gemm.pyx).
  */
 #include "block.h"
 
