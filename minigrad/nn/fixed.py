@@ -2,15 +2,15 @@
 
 Design: a convolution puts its weights into the order in which the kernel reads them, or transforms
 them, on every call, because a write through NumPy is seen by nobody. For one image that is about a
-tenth of the time. Inside ``with fixed_weights(net):`` the arrays of all parameters are read-only, and
-what is packed from them is kept (`src/kernels/kept.pyx`):
+tenth of the time. Inside ``with fixed_weights(net):`` the arrays of all parameters are read-only,
+and what is packed from them is kept (`src/kernels/kept.pyx`):
 
     by definition, 1x1     the packed panels, as large as the weights
     Winograd               the transformed filters, 4 times as large (5x5: 1.44 times)
     Winograd, deep layer   nothing: its transformed filters, 4 times the weights, are used where
                            they are made, in cache, and are never written to memory
-    depthwise, linear,
-    few pixels             nothing: the weights are read where they lie, or the other side is packed
+    depthwise, few pixels  nothing: the weights are read where they lie
+    linear                 nothing: so they are in small batches; in large ones packing is little
 
 Results are the same bits. Nothing here trains: a step of an optimizer in the block is an error.
 """
