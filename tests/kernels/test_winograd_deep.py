@@ -104,7 +104,8 @@ def test_the_geometry_drawn_covers_what_it_should():
         *[(r, g) for r in (3, 5) for g in (1, 2, 3)],
         *[("padding", r, v) for r in (3, 5) for v in range(r)],
     ]  # fmt: skip
-    rare = {what: seen[what] for what in expected if seen[what] < 0.03 * len(cases)}
+    # a loose bound: Hypothesis also draws constants of whatever modules happen to be imported
+    rare = {what: seen[what] for what in expected if seen[what] < 0.02 * len(cases)}
     assert not rare
 
 
