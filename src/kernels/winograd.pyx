@@ -19,6 +19,8 @@ from minigrad._kernels.tasks cimport (
 from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
+import os
+cdef Py_ssize_t BB = int(os.environ.get('BB','16'))
 cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
@@ -83,7 +85,10 @@ cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcep
     wanted = parts(TASKS, p.groups * p.out_blocks)
     room = 4 * POINTS * (up(p.depth, lanes) + p.pitch) * threads
     block = min(block, parts(t.tiles, wanted), (ROOM - MOST) // 2 // room)
-    set_block(t, up(max(12, block), 6), up(p.depth, lanes))
+    if lanes == 16 and t.group_channels <= 16 and p.group_outputs <= 16:
+        set_block(t, BB, lanes)
+    else:
+        set_block(t, up(max(12, block), 6), up(p.depth, lanes))
     p.slab = t.block * p.pitch + 16
 
 

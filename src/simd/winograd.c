@@ -29,8 +29,47 @@ static void pack_task(const void *plan, intptr_t index, void *scratch) {
     fp_leave(mode);
 }
 
+/* M[t] = V[t] U[t] in place, where inputs and outputs are one vector each: U[t] is kept in registers
+ * and a row of V, read once, becomes the row of M. */
+enum { ROWS = 8 };
+
+static void narrow_product(const real *u, intptr_t channels, intptr_t tiles, real *v) {
+    vreal b[VL];
+    UNROLL(16) for (int k = 0; k < VL; k++) b[k] = k < channels ? vload(u + k * NR) : vset(0);
+    for (; tiles > 0; tiles -= ROWS, v += ROWS * VL) {
+        vreal m[ROWS];
+        UNROLL(8) for (int i = 0; i < ROWS; i++) m[i] = vset(v[i * VL]) * b[0];
+        UNROLL(16) for (int k = 1; k < VL; k++)
+            UNROLL(8) for (int i = 0; i < ROWS; i++) m[i] += vset(v[i * VL + k]) * b[k];
+        UNROLL(8) for (int i = 0; i < ROWS; i++) vstore(v + i * VL, m[i]);
+    }
+}
+
+static void narrow_task(const void *plan, intptr_t index, void *scratch) {
+    const winograd_plan *p = plan;
+    const unsigned mode = fp_enter();
+    const intptr_t first = index % p->in.blocks * p->in.block;
+    const intptr_t last = least(p->in.tiles, first + p->in.block);
+    const intptr_t group = index / p->in.blocks;
+    const intptr_t C = p->in.group_channels, K = p->group_outputs;
+    real *zeros = scratch, *v = (real *)((char *)zeros + piece(p->in.pitch));
+    const real *u = (const real *)p->packed + group * POINTS * p->packed_slab;
+    memset(zeros, 0, (size_t)p->in.pitch * sizeof(real));
+    transform_inputs(&p->in, first, last, group * C, C, zeros, v);
+    for (intptr_t t = 0; t < POINTS; t++)
+        narrow_product(u + t * p->packed_slab, C, last - first, v + t * p->in.slab);
+    transform_outputs(p, first, last, group * K, K, v);
+    output_moments(p, first, last, group * K, K, first / p->in.block,
+                   (intptr_t *)((char *)v + piece(POINTS * p->in.slab)));
+    fp_leave(mode);
+}
+
 static void task(const void *plan, intptr_t index, void *scratch) {
     const winograd_plan *p = plan;
+    if (VL == 16 && p->in.group_channels <= VL && p->group_outputs <= VL) {
+        narrow_task(plan, index, scratch);
+        return;
+    }
     const unsigned mode = fp_enter();
     const intptr_t first = index % p->in.blocks * p->in.block;
     const intptr_t last = least(p->in.tiles, first + p->in.block);

@@ -26,15 +26,16 @@ intptr_t NAME(winograd_grad_w_scratch)(const winograd_grad_w_plan *p) {
 }
 
 /* Z of one tile: A gy A^T for n output channels; channel k of point t goes to panel k / NR. */
-INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, intptr_t ahead,
+INLINE void transform_gradient(const int m, const int inside, const tile_pixels *p, intptr_t n,
                                real *z, intptr_t slab, intptr_t panel_step) {
+    const intptr_t ahead = m * p->col;
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[TILE * 4], line[4], mapped[TILE];
         real *out = z + k / NR * panel_step + k % NR;
         for (int j = 0; j < m; j++) {
             UNROLL(4) for (int i = 0; i < m; i++)
-                line[i] = vload_up_to(at[i * m + j] + k, n - k);
-            UNROLL(4) for (int i = 0; i < m; i++) PREFETCH(at[i * m + j] + k + ahead);
+                line[i] = vload_up_to(pixel(m, inside, p, i, j) + k, n - k);
+            UNROLL(4) for (int i = 0; i < m; i++) PREFETCH(pixel(m, inside, p, i, j) + k + ahead);
             map_gradient(m, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * m + j] = mapped[i];
         }
@@ -46,21 +47,28 @@ INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, i
     }
 }
 
+INLINE void find_and_transform(const int m, const winograd_tiles *in, const real *image,
+                               const tile_place *o, intptr_t channels, intptr_t n,
+                               const real *zeros, real *z, intptr_t slab, intptr_t panel_step) {
+    tile_pixels y;
+    find_pixels(m, image, in->rows, in->cols, channels, o->i, o->j, zeros, &y);
+    if (y.inside)
+        transform_gradient(m, 1, &y, n, z, slab, panel_step);
+    else
+        transform_gradient(m, 0, &y, n, z, slab, panel_step);
+}
+
 static void transform_gradients(const winograd_grad_w_plan *p, intptr_t first, intptr_t last,
                                 intptr_t k0, intptr_t n, const real *zeros, real *z) {
     const winograd_tiles *in = &p->in;
     const intptr_t K = p->groups * p->group_outputs, slab = z_slab(p), step = in->block * NR;
-    const real *at[16];
-    for (intptr_t tile = first; tile < last; tile++, z += NR) {
-        const tile_place o = place_of(in, tile);
+    tile_place o = place_of(in, first);
+    for (intptr_t tile = first; tile < last; tile++, z += NR, next_place(in, &o)) {
         const real *image = (const real *)p->gy + o.n * in->rows * in->cols * K + k0;
-        if (in->taps == 3) {
-            point_at(4, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(4, at, n, 4 * K, z, slab, step);
-        } else {
-            point_at(2, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(2, at, n, 2 * K, z, slab, step);
-        }
+        if (in->taps == 3)
+            find_and_transform(4, in, image, &o, K, n, zeros, z, slab, step);
+        else
+            find_and_transform(2, in, image, &o, K, n, zeros, z, slab, step);
     }
 }
 
