@@ -22,14 +22,16 @@ from minigrad._kernels.conv_geometry cimport read_geometry
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
+from minigrad._kernels.winograd cimport is_narrow
 
 cdef tuple NAMES = ("auto", "direct", "winograd")
 
 # Cycles, measured; "vector": the lanes of one register full of channels.
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
 cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
+cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay in registers
 cdef double START = 3.4                # of a tile, for each row and point
-cdef double PLACE = 300                # finding a tile's pixels
+cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
@@ -93,20 +95,22 @@ cdef struct costs:
 cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for either algorithm."""
     cdef Py_ssize_t m = 7 - g.R, inputs = g.group_c, outputs = g.group_k, h = g.P, w = g.Q
-    cdef double ins, outs, tiles, products, maps, weights, multiply
+    cdef double ins, outs, tiles, products, maps, weights, multiply, start = START
     cdef costs c
     if which == GRAD_X:
         inputs, outputs, h, w = outputs, inputs, g.H, g.W
     ins, outs = parts(inputs, lanes), parts(outputs, lanes)
     multiply = MULTIPLY if outs > 1 else MULTIPLY_NARROW
+    if is_narrow(lanes, inputs, outputs):
+        multiply, start = MULTIPLY_KEPT * lanes / inputs, 0
     c.direct = min(by_channels(g, which, lanes), by_images(g, which, lanes))
     tiles = <double>parts(g.N * parts(h, m) * parts(w, m), 6) * 6
     weights = inputs * outs * MAP_WEIGHT
     if which == GRAD_W:                # the tiles run along the products' inner dimension
-        products = 36 * inputs * outs * (multiply * tiles + START * (1 + tiles / 96))
+        products = 36 * inputs * outs * (multiply * tiles + start * (1 + tiles / 96))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs * parts(inputs, 128))
     else:
-        products = 36 * tiles * (multiply * inputs * outs + START * parts(outputs, 2 * lanes))
+        products = 36 * tiles * (multiply * inputs * outs + start * parts(outputs, 2 * lanes))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs)
     c.winograd = g.groups * (products + tiles * maps + weights)
     return c

@@ -127,19 +127,20 @@ static void merge_channel(const winograd_grad_w_plan *p, const grad_w_block *o, 
     }
 }
 
-/* dU[t] (+)= V[t]^T Z[t] of at most one vector of outputs and as many channels: all sums stay in
- * registers, and a row of V is read where it lies. */
-static void narrow_sums(const real *v, const real *z, intptr_t tiles, intptr_t channels,
-                        int accumulate, real *sums) {
+/* dU[t] (+)= V[t]^T Z[t] of a narrow layer: all its sums stay in registers, and a row of V is read
+ * where it lies. */
+static void narrow_sums(const block_args *p) {
+    const real *v = p->a, *z = p->b, *end = v + p->depth * VL;
+    real *sums = p->c;
     vreal sum[VL];
     UNROLL(16) for (int i = 0; i < VL; i++)
-        sum[i] = accumulate && i < channels ? vload(sums + i * VL) : vset(0);
-    for (; tiles > 0; tiles--, v += VL, z += NR) {
+        sum[i] = p->flags & BLOCK_ACCUMULATE && i < p->m ? vload(sums + i * VL) : vset(0);
+    for (; v < end; v += VL, z += NR) {
         const vreal line = vload(z);
         UNROLL(16) for (int i = 0; i < VL; i++) sum[i] += vset(v[i]) * line;
     }
     UNROLL(16) for (int i = 0; i < VL; i++)
-        if (i < channels) vstore(sums + i * VL, sum[i]);
+        if (i < p->m) vstore(sums + i * VL, sum[i]);
 }
 
 task_kernel NAME(winograd_grad_w_task), NAME(winograd_merge_task);
@@ -171,15 +172,13 @@ void NAME(winograd_grad_w_task)(const void *plan, intptr_t index, void *scratch)
                             z);
         args.depth = last - first;
         for (intptr_t t = 0; t < POINTS; t++) {
-            if (VL == 16 && p->in.pitch == VL && p->out_pitch == VL) {
-                narrow_sums(v + t * p->in.slab, z + t * z_slab(p), last - first, o.channels,
-                            args.flags, sums + t * point);
-                continue;
-            }
             args.a = v + t * p->in.slab;
             args.b = z + t * z_slab(p);
             args.c = sums + t * point;
-            block(&args);
+            if (p->narrow)
+                narrow_sums(&args);
+            else
+                block(&args);
         }
         args.flags = BLOCK_ACCUMULATE;
     }
