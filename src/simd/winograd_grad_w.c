@@ -107,24 +107,23 @@ static grad_w_block block_of(const winograd_grad_w_plan *p, intptr_t owner) {
     return o;
 }
 
-/* The filters of channel c of a block, from the sums of its parts. */
-static void merge_channel(const winograd_grad_w_plan *p, const grad_w_block *o, intptr_t c,
-                          const real *sums, intptr_t parts) {
+/* The filters of channels first .. last of a block, from the sums of its parts.  Channels are the
+ * inner loop: their filters are neighbors, and VL cache lines are written until they are full. */
+static void merge_channels(const winograd_grad_w_plan *p, const grad_w_block *o, intptr_t first,
+                           intptr_t last, const real *sums, intptr_t parts) {
     const intptr_t taps = p->in.taps * p->in.taps, filter = p->in.group_channels * taps;
     const intptr_t point = p->chunk * p->out_pitch;
-    real *out = (real *)p->grad_w + (o->group * p->group_outputs + o->k0) * filter;
+    real *out = (real *)p->grad_w + (o->group * p->group_outputs + o->k0) * filter + o->c0 * taps;
     real filters[25 * VL];
-    out += (o->c0 + c) * taps;
-    sums += c * p->out_pitch;
-    for (intptr_t k = 0; k < o->outputs; k += VL) {
-        if (p->in.taps == 3)
-            merge_filters(3, sums + k, parts, point, filters);
-        else
-            merge_filters(5, sums + k, parts, point, filters);
-        for (intptr_t lane = 0; lane < least(VL, o->outputs - k); lane++)
-            for (intptr_t t = 0; t < taps; t++)
-                out[(k + lane) * filter + t] = filters[t * VL + lane];
-    }
+    for (intptr_t k = 0; k < o->outputs; k += VL)
+        for (intptr_t c = first; c < last; c++) {
+            if (p->in.taps == 3)
+                merge_filters(3, sums + c * p->out_pitch + k, parts, point, filters);
+            else
+                merge_filters(5, sums + c * p->out_pitch + k, parts, point, filters);
+            pack_lanes(filters, VL, taps, least(VL, o->outputs - k), out + k * filter + c * taps,
+                       filter);
+        }
 }
 
 /* dU[t] (+)= V[t]^T Z[t] of a narrow layer: all its sums stay in registers, and a row of V is read
@@ -182,8 +181,7 @@ void NAME(winograd_grad_w_task)(const void *plan, intptr_t index, void *scratch)
         }
         args.flags = BLOCK_ACCUMULATE;
     }
-    if (p->parts == 1)
-        for (intptr_t c = 0; c < o.channels; c++) merge_channel(p, &o, c, sums, 1);
+    if (p->parts == 1) merge_channels(p, &o, 0, o.channels, sums, 1);
     fp_leave(mode);
 }
 
@@ -197,8 +195,7 @@ void NAME(winograd_merge_task)(const void *plan, intptr_t index, void *scratch) 
     const intptr_t c0 = index % runs * MERGED;
     const unsigned mode = fp_enter();
     (void)scratch;
-    for (intptr_t c = c0; c < least(o.channels, c0 + MERGED); c++)
-        merge_channel(p, &o, c, sums, p->parts);
+    merge_channels(p, &o, c0, least(o.channels, c0 + MERGED), sums, p->parts);
     fp_leave(mode);
 }
 #endif
