@@ -123,7 +123,7 @@ FAULTS = [
         ("deep-run-of-tiles-over-the-last",
          "least(first + PACK, p->last_tile)", "least(first + PACK, p->last_tile - 1)"),
     ]),
-    *faults_in("src/simd/block.h", WINOGRAD, [
+    *faults_in("src/simd/vec.h", WINOGRAD, [
         ("last-filters-of-a-panel-not-packed",
          "for (; k < lanes; k++)", "for (; k < lanes - 1; k++)"),
         ("last-taps-of-four-filters-not-packed",
