@@ -234,11 +234,17 @@ FAULTS = [
     *faults_in("src/kernels/conv_rows.pyx", POINTWISE, [
         ("pointwise-strides-exchanged",
          "x[:, :, ::g.stride_h, ::g.stride_w]", "x[:, :, ::g.stride_w, ::g.stride_h]"),
-        ("pointwise-forgets-padding-on-the-left", "and not g.top and not g.left", "and not g.top"),
-        ("pointwise-forgets-padding-on-the-right",
-         " and g.Q == (g.W - 1) // g.stride_w + 1)", ")"),
         ("pointwise-gradient-of-the-first-group",
          "p.a_batch, p.a_row, p.a_col = g.group_k, 1, g.K",
          "p.a_batch, p.a_row, p.a_col = 0, 1, g.K"),
+    ]),
+    *faults_in("src/kernels/conv_geometry.pyx", POINTWISE, [
+        ("pointwise-forgets-padding-on-the-left", "and not g.top and not g.left", "and not g.top"),
+        ("pointwise-forgets-padding-on-the-right",
+         " and g.Q == (g.W - 1) // g.stride_w + 1)", ")"),
+    ]),
+    *faults_in("src/kernels/conv.pyx", "tests/nn/test_fused.py tests/kernels/test_conv_rows.py", [
+        ("few-pixels-forget-the-scale", "    y *= scale\n", ""),
+        ("few-pixels-forget-the-residual", "y += residual.transpose(0, 2, 3, 1)", "pass"),
     ]),
 ]  # fmt: skip
