@@ -39,7 +39,7 @@ cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
-cdef double LEAST_WEIGHTS = 32768      # for the im2row matrix: with fewer, any way is short
+cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
