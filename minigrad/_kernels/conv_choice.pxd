@@ -10,3 +10,6 @@ cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum
 
 # Whether vectors run over images instead of channels, where the definition is computed.
 cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept
+
+# Whether a pass is a dense product of the im2row matrix, where the definition is computed.
+cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept

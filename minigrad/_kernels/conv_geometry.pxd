@@ -20,3 +20,6 @@ cdef struct epilogue:
 cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
                        object padding, object dilation, object groups) except -1
 cdef double flop_of(const geometry *g) noexcept
+
+# Whether filters are 1x1 and meet no padding.
+cdef bint is_plain(const geometry *g) noexcept

@@ -1,11 +1,7 @@
 # Convolutions of few pixels as dense products (see src/kernels/conv_rows.pyx).
 from numpy cimport ndarray
 
-from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, conv_pass
 from minigrad._kernels.conv_geometry cimport geometry
-
-# Whether this way is the shorter one, where the pass is computed by the definition.
-cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept
 
 # The arrays are channels-last, w and gw in C order.
 cdef int rows_forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bint relu,

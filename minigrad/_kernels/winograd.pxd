@@ -18,7 +18,7 @@ cdef extern from "winograd.h" nogil:
         Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, pitch, slab
         const void *weights
         Py_ssize_t w_group, w_out, w_in
-        int turned
+        int turned, narrow
         void *packed
         Py_ssize_t panels, packed_slab
         const Py_ssize_t *v_at
@@ -37,6 +37,7 @@ cdef extern from "winograd.h" nogil:
         winograd_tiles tiles "in"
         const void *gy
         Py_ssize_t groups, group_outputs, chunk, chunks, out_block, out_blocks, out_pitch, parts
+        int narrow
         void *partial
         void *grad_w
         const Py_ssize_t *row_at
@@ -47,6 +48,7 @@ cdef extern from "winograd.h" nogil:
         Py_ssize_t (*scratch)(const winograd_plan *p) noexcept nogil
         task_kernel *pack
         task_kernel *task
+        task_kernel *narrow_task
         Py_ssize_t (*deep_scratch)(const winograd_plan *p) noexcept nogil
         task_kernel *deep_inputs
         task_kernel *deep_task
@@ -59,3 +61,6 @@ cdef extern from "winograd.h" nogil:
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
                           const epilogue *end, void *out, dict memo) except -1
 cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void *gw) except -1
+
+# Whether inputs and outputs (of a group) are one vector, with registers for U of a point.
+cdef bint is_narrow(int lanes, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil

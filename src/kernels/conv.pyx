@@ -20,11 +20,12 @@ from minigrad.errors import ArgError, ShapeError
 cimport numpy as cnp
 from numpy cimport ndarray
 
-from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, takes_winograd
+from minigrad._kernels.conv_choice cimport (
+    FORWARD, GRAD_W, GRAD_X, takes_rows, takes_winograd)
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
 from minigrad._kernels.conv_direct cimport NOTHING, direct, direct_grad_w, direct_grad_x
 from minigrad._kernels.conv_geometry cimport epilogue, geometry, read_geometry
-from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x, takes_rows
+from minigrad._kernels.conv_rows cimport rows_forward, rows_grad_w, rows_grad_x
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.kept cimport memo_of
@@ -60,8 +61,20 @@ cdef inline const void *data_of(ndarray a) noexcept:
     return NULL if a is None else cnp.PyArray_DATA(a)
 
 
-cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias, epilogue *end,
-                 bint winograd, ndarray y) except -1:
+cdef int scale_pixels(object y, object scale, object bias, object residual, bint relu) except -1:
+    """y (N, P, Q, K) = relu(y scale + bias + residual) in place, where there are few pixels."""
+    y *= scale
+    if bias is not None:
+        y += bias
+    if residual is not None:
+        y += residual.transpose(0, 2, 3, 1)
+    if relu:
+        np.maximum(y, 0, out=y)
+    return 0
+
+
+cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias, ndarray factors,
+                 ndarray added, epilogue *end, bint winograd, ndarray y) except -1:
     """y by the way that is the shortest; end.mean becomes NULL where the way takes no moments."""
     cdef int typenum = cnp.PyArray_TYPE(y)
     if winograd:
@@ -70,9 +83,13 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
     elif g.group_c == 1 and g.groups > 1:
         end.mean = NULL
         depthwise(g, image, weight, bias, end.relu, y)
-    elif end.scale == NULL and takes_rows(g, FORWARD, typenum):
+    elif takes_rows(g, FORWARD, typenum):
         end.mean = NULL
-        rows_forward(g, image, weight, bias, end.relu, y)
+        if factors is None:
+            rows_forward(g, image, weight, bias, end.relu, y)
+        else:
+            rows_forward(g, image, weight, None, False, y)
+            scale_pixels(y.transpose(0, 2, 3, 1), factors, bias, added, end.relu)
     else:
         direct(g, image, weight, end, y)
     return 0
@@ -113,7 +130,8 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
         (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
         y = (<object>y).clip(0, None) if relu else y
     else:
-        compute(&g, channels_last(image), c_order(weight), bias, &end, winograd, y)
+        compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, winograd,
+                y)
     if moments and end.mean == NULL:
         mean, var = norm.moments(y)
     return y, mean, var

@@ -18,22 +18,29 @@ from minigrad.errors import ArgError
 cimport numpy as cnp
 from libc.math cimport INFINITY
 
-from minigrad._kernels.conv_geometry cimport read_geometry
+from minigrad._kernels.conv_geometry cimport is_plain, read_geometry
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
+from minigrad._kernels.winograd cimport is_narrow
 
 cdef tuple NAMES = ("auto", "direct", "winograd")
 
 # Cycles, measured; "vector": the lanes of one register full of channels.
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
 cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
+cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay in registers
 cdef double START = 3.4                # of a tile, for each row and point
-cdef double PLACE = 300                # finding a tile's pixels
+cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
+cdef double PACKED = 1                 # a weight on its way into a panel
+cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
+cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
+cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
+cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
@@ -66,7 +73,7 @@ cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
         inputs, outs = g.group_k, parts(g.group_c, lanes)
         pixels = <double>g.H * g.W / (g.stride_h * g.stride_w)
     return g.groups * g.N * pixels * g.R * g.S * inputs * outs * (
-        MULTIPLY if outs > 1 else MULTIPLY_NARROW)
+        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + PACKED * g.K * g.group_c * g.R * g.S
 
 
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
@@ -81,6 +88,24 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes)
 
 
+cdef double by_rows(const geometry *g, conv_pass which, int lanes) noexcept:
+    """Cycles of one core for the definition, as a dense product of the im2row matrix."""
+    cdef double weights = <double>g.K * g.group_c * g.R * g.S, pixels = <double>g.N * g.P * g.Q
+    cdef double numbers = pixels * g.C * g.R * g.S
+    if (g.R == 1 and g.S == 1) or weights < LEAST_WEIGHTS or (
+            numbers > MOST_ROWS and which != GRAD_X):
+        return INFINITY
+    return pixels * weights / lanes * MULTIPLY + weights * ROWS_WEIGHT + numbers * ROWS_NUMBER
+
+
+cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept:
+    cdef int lanes = table_for(typenum).lanes
+    if g.R == 1 and g.S == 1:
+        return which == GRAD_W and is_plain(g) and (
+            256 * <double>g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
+    return by_rows(g, which, lanes) < min(by_channels(g, which, lanes), by_images(g, which, lanes))
+
+
 cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept:
     cdef int lanes = table_for(typenum).lanes
     return by_images(g, which, lanes) < by_channels(g, which, lanes)
@@ -93,20 +118,23 @@ cdef struct costs:
 cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for either algorithm."""
     cdef Py_ssize_t m = 7 - g.R, inputs = g.group_c, outputs = g.group_k, h = g.P, w = g.Q
-    cdef double ins, outs, tiles, products, maps, weights, multiply
+    cdef double ins, outs, tiles, products, maps, weights, multiply, start = START
     cdef costs c
     if which == GRAD_X:
         inputs, outputs, h, w = outputs, inputs, g.H, g.W
     ins, outs = parts(inputs, lanes), parts(outputs, lanes)
     multiply = MULTIPLY if outs > 1 else MULTIPLY_NARROW
-    c.direct = min(by_channels(g, which, lanes), by_images(g, which, lanes))
+    if is_narrow(lanes, inputs, outputs):
+        multiply, start = MULTIPLY_KEPT * lanes / inputs, 0
+    c.direct = min(by_channels(g, which, lanes), by_images(g, which, lanes),
+                   by_rows(g, which, lanes))
     tiles = <double>parts(g.N * parts(h, m) * parts(w, m), 6) * 6
     weights = inputs * outs * MAP_WEIGHT
     if which == GRAD_W:                # the tiles run along the products' inner dimension
-        products = 36 * inputs * outs * (multiply * tiles + START * (1 + tiles / 96))
+        products = 36 * inputs * outs * (multiply * tiles + start * (1 + tiles / 96))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs * parts(inputs, 128))
     else:
-        products = 36 * tiles * (multiply * inputs * outs + START * parts(outputs, 2 * lanes))
+        products = 36 * tiles * (multiply * inputs * outs + start * parts(outputs, 2 * lanes))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs)
     c.winograd = g.groups * (products + tiles * maps + weights)
     return c

@@ -52,3 +52,8 @@ cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_
 
 cdef double flop_of(const geometry *g) noexcept:
     return 2.0 * g.N * g.K * g.P * g.Q * g.group_c * g.R * g.S
+
+
+cdef bint is_plain(const geometry *g) noexcept:
+    return (g.R == 1 and g.S == 1 and not g.top and not g.left
+            and g.P == (g.H - 1) // g.stride_h + 1 and g.Q == (g.W - 1) // g.stride_w + 1)

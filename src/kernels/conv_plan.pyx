@@ -13,6 +13,7 @@ picture.
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
 cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in L2
@@ -110,15 +111,18 @@ cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
 
 cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
                              Py_ssize_t depth) noexcept nogil:
-    """Channels in a band: few zeros in the last chunk, then whole vectors, then many."""
-    cdef Py_ssize_t most = max(1, depth // taps), c, best, waste, least
+    """Channels in a band: few of them in all chunks, zeros and the start of a chunk counted.
+
+    A chunk costs as much as CHUNK channels: its pixels are found, its sums loaded and stored.
+    """
+    cdef Py_ssize_t most = max(1, depth // taps), c, best, cost, least
     if channels <= most:
         return channels
-    best, least = most, parts(channels, most) * most - channels
+    best, least = most, parts(channels, most) * (most + CHUNK)
     for c in range(most, most // 2, -1):
-        waste = parts(channels, c) * c - channels
-        if waste < least or (waste == least and c % 8 == 0 and best % 8):
-            best, least = c, waste
+        cost = parts(channels, c) * (c + CHUNK)
+        if cost < least or (cost == least and c % 8 == 0 and best % 8):
+            best, least = c, cost
     return best
 
 

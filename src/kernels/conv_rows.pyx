@@ -2,9 +2,9 @@
 """Convolutions of few pixels as dense products.
 
 Design. The im2row matrix (`src/simd/conv_rows.c`), a row for every output pixel, is made where it
-is small: forward and grad_w with at most FEW pixels, whose weights are more than everything else
-and are multiplied as they lie; grad_x also where the other way would multiply many zeros (a large
-filter without padding on a small map). Then
+is small (`conv_choice.pyx`): where the weights are more than everything else they are multiplied as
+they lie, and grad_x meets none of the zeros that a large filter without padding brings to a small
+map. Then
 
     y (pixels, K) = rows W^T      gW (K, C R S) = gy^T rows      gx = the sums of gy W at each pixel
 
@@ -16,6 +16,7 @@ cimport numpy as cnp
 from numpy cimport ndarray
 
 from minigrad._kernels.conv cimport conv_rows_plan
+from minigrad._kernels.conv_geometry cimport is_plain
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_plan, multiply
 from minigrad._kernels.memory cimport scratch, scratch_free
@@ -25,30 +26,7 @@ from minigrad._kernels.threads cimport team
 
 cnp.import_array()
 
-cdef Py_ssize_t FEW = 64               # pixels
-cdef double WORTH = 32768              # weights: with fewer, any way is short
-cdef double MOST = 16e6                # bytes of the matrix
-cdef double SUMMING = 128              # multiply-adds that adding up one element costs
-
-
-cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept:
-    cdef double pixels = <double>g.N * g.P * g.Q, zeros
-    cdef double bytes_all = pixels * g.C * g.R * g.S * (4 if typenum == cnp.NPY_FLOAT else 8)
-    if g.R == 1 and g.S == 1:
-        return which == GRAD_W and is_plain(g) and 256 * pixels <= <double>g.group_c * g.group_k
-    if bytes_all > MOST or <double>g.K * g.group_c * g.R * g.S < WORTH:
-        return False
-    if which != GRAD_X:
-        return pixels <= FEW
-    zeros = <double>g.H * g.W / (<double>g.P * g.Q * g.stride_h * g.stride_w) - 1
-    return pixels <= FEW and g.group_k >= 64 or zeros * g.group_k >= SUMMING
-
-
-cdef bint is_plain(const geometry *g) noexcept:
-    """1x1 filters that meet no padding."""
-    return (g.R == 1 and g.S == 1 and not g.top and not g.left
-            and g.P == (g.H - 1) // g.stride_h + 1 and g.Q == (g.W - 1) // g.stride_w + 1)
-
+cdef Py_ssize_t MOST = 4 << 20          # numbers of the matrix of grad_x
 
 cdef void set_rows(conv_rows_plan *p, const geometry *g, void *image, void *rows) noexcept:
     p.image, p.rows = image, rows
@@ -92,24 +70,30 @@ cdef int rows_forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bin
 
 
 cdef int rows_grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) except -1:
+    """As many images at a time as MOST numbers of the matrix allow."""
     cdef gemm_plan p
     cdef conv_rows_plan sums
-    cdef Py_ssize_t depth = g.group_c * g.R * g.S, chunks, typenum = cnp.PyArray_TYPE(gy)
-    cdef void *rows = scratch(g.N * g.P * g.Q * g.groups * depth * cnp.PyArray_ITEMSIZE(gy))
+    cdef Py_ssize_t depth = g.group_c * g.R * g.S, typenum = cnp.PyArray_TYPE(gy), n
+    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(gy), pixels = g.P * g.Q, chunks, images
+    cdef Py_ssize_t block = max(1, min(g.N, MOST // (pixels * g.groups * depth)))
+    cdef void *rows = scratch(block * pixels * g.groups * depth * item)
     cdef double each
     try:
-        p.batch, p.m, p.n, p.k = g.groups, g.N * g.P * g.Q, depth, g.group_k
+        p.batch, p.n, p.k = g.groups, depth, g.group_k
         p.a_batch, p.a_row, p.a_col = g.group_k, g.K, 1
         p.b_batch, p.b_row, p.b_col = g.group_k * depth, depth, 1
         p.c_batch, p.c_row, p.c_col = depth, g.groups * depth, 1
-        p.a, p.b, p.c = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(w), rows
+        p.b, p.c = cnp.PyArray_DATA(w), rows
         p.bias, p.relu, p.bias_by_rows = NULL, False, False
-        multiply(&p, typenum)
-        set_rows(&sums, g, cnp.PyArray_DATA(gx), rows)
         chunks = parts(g.C, table_for(typenum).conv_rows.channels)
-        each = 4.0 * g.P * g.Q * g.R * g.S * g.C / chunks
-        run_tasks(table_for(typenum).conv_rows.images, &sums, g.N * chunks, each, NULL, 0,
-                  team(each * g.N * chunks))
+        each = 4.0 * pixels * g.R * g.S * g.C / chunks
+        for n in range(0, g.N, block):
+            images = min(block, g.N - n)
+            p.m, p.a = images * pixels, <char *>cnp.PyArray_DATA(gy) + n * pixels * g.K * item
+            multiply(&p, typenum)
+            set_rows(&sums, g, <char *>cnp.PyArray_DATA(gx) + n * g.H * g.W * g.C * item, rows)
+            run_tasks(table_for(typenum).conv_rows.images, &sums, images * chunks, each, NULL, 0,
+                      team(each * images * chunks))
     finally:
         scratch_free(rows)
     return 0

@@ -68,6 +68,11 @@ cdef void set_block(winograd_tiles *t, Py_ssize_t block, Py_ssize_t pitch) noexc
     t.slab = t.block * pitch + 16
 
 
+cdef bint is_narrow(int lanes, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil:
+    """Whether both are one vector: of 16 lanes, where a point's U is half of the registers."""
+    return lanes == 16 and inputs <= lanes and outputs <= lanes
+
+
 cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcept nogil:
     """Tiles are set: choose blocks of tiles and of output channels.
 
@@ -85,7 +90,8 @@ cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcep
     wanted = parts(TASKS, p.groups * p.out_blocks)
     room = 4 * POINTS * (up(p.depth, lanes) + p.pitch) * threads
     block = min(block, parts(t.tiles, wanted), (ROOM - MOST) // 2 // room)
-    set_block(t, up(max(12, block), 6), up(p.depth, lanes))
+    p.narrow = is_narrow(lanes, t.group_channels, p.group_outputs)
+    set_block(t, up(max(12, block), 8 if p.narrow else 6), up(p.depth, lanes))
     p.slab = t.block * p.pitch + 16
 
 
@@ -137,7 +143,8 @@ cdef int run_forward(winograd_plan *p, void *mean, void *var, dict memo,
     threads = max(1, min(threads, (ROOM - packed - tables - sums) // room))
     tasks = p.groups * p.out_blocks * p.tiles.blocks
     packs = p.groups * p.panels * parts(p.tiles.group_channels, 16)
-    _filters = pack_once(memo, ("winograd", group), (p.groups, p.group_outputs), packed, &p.packed,
+    _filters = pack_once(memo, ("winograd", group),
+                         (p.groups, p.group_outputs, p.narrow, p.packed_slab), packed, &p.packed,
                          kernels.pack, p, packs, 16 * 500.0, threads)
     memory = <char *>scratch(tables + sums + room * threads)
     try:
@@ -148,7 +155,8 @@ cdef int run_forward(winograd_plan *p, void *mean, void *var, dict memo,
         fill(<Py_ssize_t *>p.v_at, p.tiles.block, p.tiles.pitch)
         fill(<Py_ssize_t *>p.m_at, p.tiles.block, p.pitch)
         fill(<Py_ssize_t *>p.col_at, p.depth, 1)
-        run_tasks(kernels.task, p, tasks, flop / tasks, memory + tables + sums, room, threads)
+        run_tasks(kernels.narrow_task if p.narrow else kernels.task, p, tasks, flop / tasks,
+                  memory + tables + sums, room, threads)
         merge_sums(p, mean, var)
     finally:
         scratch_free(memory)
@@ -267,6 +275,7 @@ cdef void plan_grad_w(winograd_grad_w_plan *p, int lanes, int nr) noexcept nogil
     p.out_block = even(parts(p.group_outputs, nr), max(1, SUM_CHANNELS // nr)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = up(min(p.out_block, p.group_outputs), lanes)
+    p.narrow = is_narrow(lanes, t.group_channels, p.group_outputs)
     owners = p.groups * p.chunks * p.out_blocks
     p.parts = max(parts(TASKS // 2, owners), min(parts(TASKS, owners), SUM_BYTES // (
         4 * POINTS * owners * p.chunk * p.out_pitch)))

@@ -60,6 +60,10 @@ static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_
             PREFETCH(src + c + AHEAD * b->channels);
             vstore(out + c, vload(src + c));
         }
+        if (c && c < valid) {                /* the last vector ends with the last channel */
+            vstore(out + valid - VL, vload(src + valid - VL));
+            c = valid;
+        }
         for (; c < valid; c++) out[c] = src[c];
     } else {
         for (; c < valid; c++) out[c] = src[(c0 + c) * b->c_mul / b->c_div];

@@ -145,21 +145,6 @@ static void block(const block_args *p) {
     }
 }
 
-/* A piece of a panel whose columns lie apart: out[i * step + k] = src[k * lane + i], i < n. */
-INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t n, real *out,
-                       intptr_t step) {
-    intptr_t k = 0;
-    for (; k + 4 <= lanes; k += 4) {
-        const real *from = src + k * lane;
-        intptr_t i = 0;
-        for (; i + 4 <= n; i += 4) transpose4(from + i, lane, out + i * step + k, step);
-        for (; i < n; i++)
-            for (intptr_t j = 0; j < 4; j++) out[i * step + k + j] = from[j * lane + i];
-    }
-    for (; k < lanes; k++)
-        for (intptr_t i = 0; i < n; i++) out[i * step + k] = src[k * lane + i];
-}
-
 /* Filters of `lanes` outputs, packed channel after channel: ask for those SOON channels from here,
  * for the CPU does not follow as many streams as there are lanes. */
 enum { SOON = 8 };

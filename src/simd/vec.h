@@ -253,6 +253,21 @@ INLINE void transpose4(const real *in, intptr_t row, real *out, intptr_t step) {
     transpose4_to(in, row, out, out + step, out + 2 * step, out + 3 * step);
 }
 
+/* out[i * step + k] = src[k * lane + i], i < n, k < lanes */
+INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t n, real *out,
+                       intptr_t step) {
+    intptr_t k = 0;
+    for (; k + 4 <= lanes; k += 4) {
+        const real *from = src + k * lane;
+        intptr_t i = 0;
+        for (; i + 4 <= n; i += 4) transpose4(from + i, lane, out + i * step + k, step);
+        for (; i < n; i++)
+            for (intptr_t j = 0; j < 4; j++) out[i * step + k + j] = from[j * lane + i];
+    }
+    for (; k < lanes; k++)
+        for (intptr_t i = 0; i < n; i++) out[i * step + k] = src[k * lane + i];
+}
+
 /* UNROLL(n) before a loop of constant length: arrays of vectors stay in registers. */
 #define PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)

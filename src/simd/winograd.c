@@ -3,7 +3,9 @@
  * Design: tiles stay, filters pass by.  Three steps per task: V of all its tiles, `depth` input
  * channels at a time; for every point t the product M[t] += V[t] U[t], all output channels of the
  * task while V[t] is in L2; and the way back from M to pixels, with bias and ReLU.  U is made once,
- * by pack_task.  Where that does not pay, see winograd_deep.c.
+ * by pack_task.  A layer is narrow when inputs and outputs are one vector each: every multiply-add
+ * would wait for more than one load, so it has a product of its own.  Where filters stay and tiles
+ * pass by, see winograd_deep.c.
  */
 #include "winograd.h"
 
@@ -64,6 +66,41 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     fp_leave(mode);
 }
 
+/* M[t] = V[t] U[t] in place, for narrow layers: U[t] stays in registers, and a row of V becomes the
+ * row of M.  Rows are as many as a multiple of ROWS. */
+enum { ROWS = 8 };
+
+static void narrow_product(const real *u, intptr_t channels, intptr_t tiles, real *v) {
+    vreal b[VL];
+    UNROLL(16) for (int k = 0; k < VL; k++) b[k] = k < channels ? vload(u + k * NR) : vset(0);
+    for (; tiles > 0; tiles -= ROWS, v += ROWS * VL) {
+        vreal m[ROWS];
+        UNROLL(8) for (int i = 0; i < ROWS; i++) m[i] = vset(v[i * VL]) * b[0];
+        UNROLL(16) for (int k = 1; k < VL; k++)
+            UNROLL(8) for (int i = 0; i < ROWS; i++) m[i] += vset(v[i * VL + k]) * b[k];
+        UNROLL(8) for (int i = 0; i < ROWS; i++) vstore(v + i * VL, m[i]);
+    }
+}
+
+static void narrow_task(const void *plan, intptr_t index, void *scratch) {
+    const winograd_plan *p = plan;
+    const unsigned mode = fp_enter();
+    const intptr_t first = index % p->in.blocks * p->in.block;
+    const intptr_t last = least(p->in.tiles, first + p->in.block);
+    const intptr_t group = index / p->in.blocks;
+    const intptr_t C = p->in.group_channels, K = p->group_outputs;
+    real *zeros = scratch, *v = (real *)((char *)zeros + piece(p->in.pitch));
+    const real *u = (const real *)p->packed + group * POINTS * p->packed_slab;
+    vstore(zeros, vset(0));
+    transform_inputs(&p->in, first, last, group * C, C, zeros, v);
+    for (intptr_t t = 0; t < POINTS; t++)
+        narrow_product(u + t * p->packed_slab, C, last - first, v + t * p->in.slab);
+    transform_outputs(p, first, last, group * K, K, v);
+    output_moments(p, first, last, group * K, K, first / p->in.block,
+                   (intptr_t *)((char *)v + piece(POINTS * p->in.slab)));
+    fp_leave(mode);
+}
+
 /* Layers of many channels: winograd_deep.c; the gradient of the weights: winograd_grad_w.c. */
 extern intptr_t NAME(winograd_deep_scratch)(const winograd_plan *p);
 extern task_kernel NAME(winograd_deep_inputs), NAME(winograd_deep_task);
@@ -74,6 +111,7 @@ extern const winograd_kernels NAME(winograd_kernels);
 const winograd_kernels NAME(winograd_kernels) = {.scratch = scratch_bytes,
                                                  .pack = pack_task,
                                                  .task = task,
+                                                 .narrow_task = narrow_task,
                                                  .deep_scratch = NAME(winograd_deep_scratch),
                                                  .deep_inputs = NAME(winograd_deep_inputs),
                                                  .deep_task = NAME(winograd_deep_task),

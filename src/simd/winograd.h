@@ -54,6 +54,7 @@ typedef struct {
     intptr_t pitch, slab;            /* M */
     const void *weights;             /* element (group, out, in) by strides, taps side by side */
     intptr_t w_group, w_out, w_in;
+    int narrow;                      /* inputs and outputs are one vector each: narrow_task */
     int turned;                      /* filters are turned by 180 degrees: grad_x */
     void *packed;                    /* U: [group][t][panel][in][NR]; not in deep layers */
     intptr_t panels, packed_slab;    /* panels of NR outputs in a group; from point to point */
@@ -76,6 +77,7 @@ typedef struct {
     intptr_t chunk, chunks;          /* input channels in a task */
     intptr_t out_block, out_blocks, out_pitch;
     intptr_t parts;
+    int narrow;                      /* inputs and outputs are one vector each */
     void *partial;                   /* [group][chunk][out block][part][t][channel][out_pitch] */
     void *grad_w;                    /* (K, C/groups, taps, taps) */
     const intptr_t *row_at, *sum_at, *tile_at;   /* channels in V, in the sums; tiles in V */
@@ -87,7 +89,7 @@ typedef struct {
  * groups x chunks x out_blocks. */
 typedef struct {
     intptr_t (*scratch)(const winograd_plan *p);
-    task_kernel *pack, *task;
+    task_kernel *pack, *task, *narrow_task;
     intptr_t (*deep_scratch)(const winograd_plan *p);
     task_kernel *deep_inputs, *deep_task;
     intptr_t (*grad_w_scratch)(const winograd_grad_w_plan *p);

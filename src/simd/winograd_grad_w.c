@@ -26,15 +26,16 @@ intptr_t NAME(winograd_grad_w_scratch)(const winograd_grad_w_plan *p) {
 }
 
 /* Z of one tile: A gy A^T for n output channels; channel k of point t goes to panel k / NR. */
-INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, intptr_t ahead,
+INLINE void transform_gradient(const int m, const int inside, const tile_pixels *p, intptr_t n,
                                real *z, intptr_t slab, intptr_t panel_step) {
+    const intptr_t ahead = m * p->col;
     for (intptr_t k = 0; k < n; k += VL) {
         vreal half[TILE * 4], line[4], mapped[TILE];
         real *out = z + k / NR * panel_step + k % NR;
         for (int j = 0; j < m; j++) {
             UNROLL(4) for (int i = 0; i < m; i++)
-                line[i] = vload_up_to(at[i * m + j] + k, n - k);
-            UNROLL(4) for (int i = 0; i < m; i++) PREFETCH(at[i * m + j] + k + ahead);
+                line[i] = vload_up_to(pixel(m, inside, p, i, j) + k, n - k);
+            UNROLL(4) for (int i = 0; i < m; i++) PREFETCH(pixel(m, inside, p, i, j) + k + ahead);
             map_gradient(m, line, mapped);
             UNROLL(6) for (int i = 0; i < TILE; i++) half[i * m + j] = mapped[i];
         }
@@ -46,21 +47,28 @@ INLINE void transform_gradient(const int m, const real *const *at, intptr_t n, i
     }
 }
 
+INLINE void find_and_transform(const int m, const winograd_tiles *in, const real *image,
+                               const tile_place *o, intptr_t channels, intptr_t n,
+                               const real *zeros, real *z, intptr_t slab, intptr_t panel_step) {
+    tile_pixels y;
+    find_pixels(m, image, in->rows, in->cols, channels, o->i, o->j, zeros, &y);
+    if (y.inside)
+        transform_gradient(m, 1, &y, n, z, slab, panel_step);
+    else
+        transform_gradient(m, 0, &y, n, z, slab, panel_step);
+}
+
 static void transform_gradients(const winograd_grad_w_plan *p, intptr_t first, intptr_t last,
                                 intptr_t k0, intptr_t n, const real *zeros, real *z) {
     const winograd_tiles *in = &p->in;
     const intptr_t K = p->groups * p->group_outputs, slab = z_slab(p), step = in->block * NR;
-    const real *at[16];
-    for (intptr_t tile = first; tile < last; tile++, z += NR) {
-        const tile_place o = place_of(in, tile);
+    tile_place o = place_of(in, first);
+    for (intptr_t tile = first; tile < last; tile++, z += NR, next_place(in, &o)) {
         const real *image = (const real *)p->gy + o.n * in->rows * in->cols * K + k0;
-        if (in->taps == 3) {
-            point_at(4, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(4, at, n, 4 * K, z, slab, step);
-        } else {
-            point_at(2, image, in->rows, in->cols, K, o.i, o.j, zeros, at);
-            transform_gradient(2, at, n, 2 * K, z, slab, step);
-        }
+        if (in->taps == 3)
+            find_and_transform(4, in, image, &o, K, n, zeros, z, slab, step);
+        else
+            find_and_transform(2, in, image, &o, K, n, zeros, z, slab, step);
     }
 }
 
@@ -99,24 +107,39 @@ static grad_w_block block_of(const winograd_grad_w_plan *p, intptr_t owner) {
     return o;
 }
 
-/* The filters of channel c of a block, from the sums of its parts. */
-static void merge_channel(const winograd_grad_w_plan *p, const grad_w_block *o, intptr_t c,
-                          const real *sums, intptr_t parts) {
+/* The filters of channels first .. last of a block, from the sums of its parts.  Channels are the
+ * inner loop: their filters are neighbors, and VL cache lines are written until they are full. */
+static void merge_channels(const winograd_grad_w_plan *p, const grad_w_block *o, intptr_t first,
+                           intptr_t last, const real *sums, intptr_t parts) {
     const intptr_t taps = p->in.taps * p->in.taps, filter = p->in.group_channels * taps;
     const intptr_t point = p->chunk * p->out_pitch;
-    real *out = (real *)p->grad_w + (o->group * p->group_outputs + o->k0) * filter;
+    real *out = (real *)p->grad_w + (o->group * p->group_outputs + o->k0) * filter + o->c0 * taps;
     real filters[25 * VL];
-    out += (o->c0 + c) * taps;
-    sums += c * p->out_pitch;
-    for (intptr_t k = 0; k < o->outputs; k += VL) {
-        if (p->in.taps == 3)
-            merge_filters(3, sums + k, parts, point, filters);
-        else
-            merge_filters(5, sums + k, parts, point, filters);
-        for (intptr_t lane = 0; lane < least(VL, o->outputs - k); lane++)
-            for (intptr_t t = 0; t < taps; t++)
-                out[(k + lane) * filter + t] = filters[t * VL + lane];
+    for (intptr_t k = 0; k < o->outputs; k += VL)
+        for (intptr_t c = first; c < last; c++) {
+            if (p->in.taps == 3)
+                merge_filters(3, sums + c * p->out_pitch + k, parts, point, filters);
+            else
+                merge_filters(5, sums + c * p->out_pitch + k, parts, point, filters);
+            pack_lanes(filters, VL, taps, least(VL, o->outputs - k), out + k * filter + c * taps,
+                       filter);
+        }
+}
+
+/* dU[t] (+)= V[t]^T Z[t] of a narrow layer: all its sums stay in registers, and a row of V is read
+ * where it lies. */
+static void narrow_sums(const block_args *p) {
+    const real *v = p->a, *z = p->b, *end = v + p->depth * VL;
+    real *sums = p->c;
+    vreal sum[VL];
+    UNROLL(16) for (int i = 0; i < VL; i++)
+        sum[i] = p->flags & BLOCK_ACCUMULATE && i < p->m ? vload(sums + i * VL) : vset(0);
+    for (; v < end; v += VL, z += NR) {
+        const vreal line = vload(z);
+        UNROLL(16) for (int i = 0; i < VL; i++) sum[i] += vset(v[i]) * line;
     }
+    UNROLL(16) for (int i = 0; i < VL; i++)
+        if (i < p->m) vstore(sums + i * VL, sum[i]);
 }
 
 task_kernel NAME(winograd_grad_w_task), NAME(winograd_merge_task);
@@ -150,12 +173,14 @@ void NAME(winograd_grad_w_task)(const void *plan, intptr_t index, void *scratch)
             args.a = v + t * p->in.slab;
             args.b = z + t * z_slab(p);
             args.c = sums + t * point;
-            block(&args);
+            if (p->narrow)
+                narrow_sums(&args);
+            else
+                block(&args);
         }
         args.flags = BLOCK_ACCUMULATE;
     }
-    if (p->parts == 1)
-        for (intptr_t c = 0; c < o.channels; c++) merge_channel(p, &o, c, sums, 1);
+    if (p->parts == 1) merge_channels(p, &o, 0, o.channels, sums, 1);
     fp_leave(mode);
 }
 
@@ -169,8 +194,7 @@ void NAME(winograd_merge_task)(const void *plan, intptr_t index, void *scratch) 
     const intptr_t c0 = index % runs * MERGED;
     const unsigned mode = fp_enter();
     (void)scratch;
-    for (intptr_t c = c0; c < least(o.channels, c0 + MERGED); c++)
-        merge_channel(p, &o, c, sums, p->parts);
+    merge_channels(p, &o, c0, least(o.channels, c0 + MERGED), sums, p->parts);
     fp_leave(mode);
 }
 #endif

@@ -117,20 +117,42 @@ INLINE tile_place place_of(const winograd_tiles *p, intptr_t tile) {
     return at;
 }
 
-/* at[i * side + j] = where pixel (i0 + i, j0 + j) of an image (rows, cols, channels) starts, or
- * `zeros` for one outside of it: a tile at the edge is read like any other. */
-INLINE void point_at(const int side, const real *image, intptr_t rows, intptr_t cols,
-                     intptr_t channels, intptr_t i0, intptr_t j0, const real *zeros,
-                     const real **at) {
-    intptr_t inside[TILE], offset[TILE];
-    UNROLL(6) for (int j = 0; j < side; j++) {
-        inside[j] = j0 + j >= 0 && j0 + j < cols;
-        offset[j] = (j0 + j) * channels;
-    }
+/* The place of the tile after this one: no division. */
+INLINE void next_place(const winograd_tiles *p, tile_place *at) {
+    const intptr_t m = TILE + 1 - p->taps;
+    at->j += m;
+    if (at->j < p->tile_cols * m) return;
+    at->j = 0;
+    at->i += m;
+    if (at->i < p->tile_rows * m) return;
+    at->i = 0;
+    at->n++;
+}
+
+/* The pixels (i0 .. i0 + side - 1, j0 .. j0 + side - 1) of an image (rows, cols, channels).  Wholly
+ * inside, they lie at first + i * row + j * col; at an edge, at[i * side + j] says where each of
+ * them starts: at `zeros` for one outside. */
+typedef struct {
+    const real *first;
+    intptr_t row, col;
+    int inside;
+    const real *at[POINTS];
+} tile_pixels;
+
+INLINE void find_pixels(const int side, const real *image, intptr_t rows, intptr_t cols,
+                        intptr_t channels, intptr_t i0, intptr_t j0, const real *zeros,
+                        tile_pixels *p) {
+    p->row = cols * channels;
+    p->col = channels;
+    p->first = image + i0 * p->row + j0 * p->col;
+    p->inside = i0 >= 0 && j0 >= 0 && i0 + side <= rows && j0 + side <= cols;
+    if (p->inside) return;
+    const real **at = p->at;
     for (int i = 0; i < side; i++, at += side) {
-        const intptr_t in_row = i0 + i >= 0 && i0 + i < rows, row = (i0 + i) * cols * channels;
+        const intptr_t in_row = i0 + i >= 0 && i0 + i < rows;
         UNROLL(6) for (int j = 0; j < side; j++)
-            at[j] = in_row & inside[j] ? image + row + offset[j] : zeros;
+            at[j] = in_row & (j0 + j >= 0) & (j0 + j < cols) ? p->first + i * p->row + j * p->col
+                                                             : zeros;
     }
 }
 
@@ -139,20 +161,26 @@ INLINE vreal vload_up_to(const real *p, intptr_t left) {
     return left >= VL ? vload(p) : vload_first(p, (int)left);
 }
 
+/* Where pixel (i, j) starts. */
+INLINE const real *pixel(const int side, const int inside, const tile_pixels *p, int i, int j) {
+    return inside ? p->first + i * p->row + j * p->col : p->at[i * side + j];
+}
+
 /* V of one tile: B^T d B for `channels` channels, point t at out + t * slab.  `ahead`: elements to
  * the next tile, whose pixels are asked for; with 36 streams of stores the CPU does not guess them,
  * and maps that come from memory take a third longer.
  *
  * In every 2-D map here the outer loops stay loops: unrolled, they need more addresses than there
  * are registers, and finding those again takes longer than the arithmetic. */
-INLINE void transform_input(const real *const *at, intptr_t channels, intptr_t ahead, real *out,
-                            intptr_t slab) {
+INLINE void transform_input(const int inside, const tile_pixels *p, intptr_t channels,
+                            intptr_t ahead, real *out, intptr_t slab) {
     for (intptr_t c = 0; c < channels; c += VL) {
         vreal half[POINTS], line[TILE], mapped[TILE];
         for (int i = 0; i < TILE; i++) {
             UNROLL(6) for (int j = 0; j < TILE; j++)
-                line[j] = vload_up_to(at[i * TILE + j] + c, channels - c);
-            UNROLL(4) for (int j = 2; j < TILE; j++) PREFETCH(at[i * TILE + j] + c + ahead);
+                line[j] = vload_up_to(pixel(TILE, inside, p, i, j) + c, channels - c);
+            UNROLL(4) for (int j = 2; j < TILE; j++)
+                PREFETCH(pixel(TILE, inside, p, i, j) + c + ahead);
             map_input(line, mapped);
             UNROLL(6) for (int j = 0; j < TILE; j++) half[i * TILE + j] = mapped[j];
         }
@@ -168,13 +196,17 @@ INLINE void transform_input(const real *const *at, intptr_t channels, intptr_t a
 /* V of the tiles first .. last of a block, channels c0 .. c0 + channels of the source. */
 static void transform_inputs(const winograd_tiles *p, intptr_t first, intptr_t last, intptr_t c0,
                              intptr_t channels, const real *zeros, real *v) {
-    const real *at[POINTS];
-    for (intptr_t tile = first; tile < last; tile++, v += p->pitch) {
-        const tile_place o = place_of(p, tile);
+    const intptr_t ahead = (TILE + 1 - p->taps) * p->channels;
+    tile_place o = place_of(p, first);
+    tile_pixels d;
+    for (intptr_t tile = first; tile < last; tile++, v += p->pitch, next_place(p, &o)) {
         const real *image = (const real *)p->src + o.n * p->height * p->width * p->channels + c0;
-        point_at(TILE, image, p->height, p->width, p->channels, o.i - p->top, o.j - p->left, zeros,
-                 at);
-        transform_input(at, channels, (TILE + 1 - p->taps) * p->channels, v, p->slab);
+        find_pixels(TILE, image, p->height, p->width, p->channels, o.i - p->top, o.j - p->left,
+                    zeros, &d);
+        if (d.inside)
+            transform_input(1, &d, channels, ahead, v, p->slab);
+        else
+            transform_input(0, &d, channels, ahead, v, p->slab);
     }
 }
 

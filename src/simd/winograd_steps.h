@@ -95,8 +95,8 @@ static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t l
                      .bias = p->bias ? (const real *)p->bias + k0 : NULL,
                      .scale = p->scale ? (const real *)p->scale + k0 : NULL,
                      .relu = p->relu};
-    for (intptr_t tile = first; tile < last; tile++, product += p->pitch) {
-        const tile_place at = place_of(in, tile);
+    tile_place at = place_of(in, first);
+    for (intptr_t tile = first; tile < last; tile++, product += p->pitch, next_place(in, &at)) {
         const intptr_t start = ((at.n * in->rows + at.i) * in->cols + at.j) * K + k0;
         o.out = (real *)p->out + start;
         o.residual = p->residual ? (const real *)p->residual + start : NULL;
@@ -120,8 +120,8 @@ static void output_moments(const winograd_plan *p, intptr_t first, intptr_t last
     const intptr_t K = p->groups * p->group_outputs, m = TILE + 1 - in->taps;
     intptr_t count = 0;
     if (!p->moments) return;
-    for (intptr_t tile = first; tile < last; tile++) {
-        const tile_place o = place_of(in, tile);
+    tile_place o = place_of(in, first);
+    for (intptr_t tile = first; tile < last; tile++, next_place(in, &o)) {
         const intptr_t rows = least(m, in->rows - o.i), cols = least(m, in->cols - o.j);
         const intptr_t start = (o.n * in->rows + o.i) * in->cols + o.j;
         for (intptr_t i = 0; i < rows; i++)

@@ -144,6 +144,15 @@ def test_a_gradient_is_not_multiplied_by_zeros_that_are_not_there():
     assert np.all(gx[:, :, :5, :5] == np.inf) and not np.any(gx[:, :, 5]) and not np.any(gx[..., 5])
 
 
+@pytest.mark.parametrize(("n", "groups"), [(31, 1), (70, 2)])
+def test_a_gradient_whose_matrix_is_made_in_pieces(n, groups):
+    rng = np.random.default_rng(n)
+    kw = {"stride": (1, 1), "padding": (0, 0, 0, 1), "dilation": (1, 1), "groups": groups}
+    x, w = whole(rng, n, 64, 13, 12), whole(rng, 16 * groups, 64 // groups, 7, 7)
+    assert n * 7 * 7 * 64 * 49 > 1 << 22  # numbers of the matrix: more than one piece
+    check(x, w, {**kw, "algorithm": "direct"}, rng, np.float32)
+
+
 @pytest.mark.parametrize("algorithm", ("direct", "winograd"))
 @given(
     n=st.integers(1, 3),

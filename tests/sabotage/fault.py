@@ -15,13 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Fault:
-    """`find` becomes `put` in `file`; `tests` are arguments of pytest, the likeliest first."""
+    """`find` becomes `put` in `file`; `tests` are arguments of pytest, the likeliest first.
+
+    isa: the only instruction set that runs the line, or "" for all.
+    """
 
     id: str
     file: str
     find: str
     put: str
     tests: tuple[str, ...]
+    isa: str = ""
 
     def problem(self, root: Path = ROOT) -> str | None:
         """Why this fault cannot be planted, or None."""
@@ -39,6 +43,8 @@ class Fault:
         path.write_text(path.read_text().replace(self.find, self.put))
 
 
-def faults_in(file: str, tests: str, rows: Sequence[tuple[str, str, str]]) -> list[Fault]:
+def faults_in(
+    file: str, tests: str, rows: Sequence[tuple[str, str, str]], isa: str = ""
+) -> list[Fault]:
     """Faults of one file: (id, find, put); `tests` are separated by spaces."""
-    return [Fault(i, file, find, put, tuple(tests.split())) for i, find, put in rows]
+    return [Fault(i, file, find, put, tuple(tests.split()), isa) for i, find, put in rows]
