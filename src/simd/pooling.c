@@ -113,7 +113,7 @@ INLINE winners one_row(const real *x, span cols, intptr_t step, const int nv, co
     return w;
 }
 
-/* With relu, a maximum that is not above 0 has no tap, and nor has NaN, which no gradient passes. */
+/* With relu a maximum not above 0 has no tap, and nor has NaN, which no gradient passes. */
 INLINE void store_winners(const max_pool_args *a, const winners *w, const int nv, const int places,
                           intptr_t n, intptr_t out) {
     const vreal zero = vset(0), none = vset((real)a->no_tap);
