@@ -72,14 +72,16 @@ INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
                             (v->cols.hi - 1) * a->col_dilation) * a->c;
 }
 
+INLINE int taps_of(span s) { return (int)(s.hi - s.lo); }
+
 /* The greatest so far and its tap, nv vectors of each; without `places` nobody asks for taps. */
 typedef struct {
     vreal best[4], tap[4];
 } winners;
 
-/* Later taps challenge: NaN wins, then the greater, the first.  The rule is associative, so that a
- * window is its rows, each settled for itself.  Which of several NaNs wins is up to `places`. */
-INLINE void challenge(winners *w, const winners *by, const int nv, const int places, vreal shift) {
+/* Later taps challenge: NaN wins, then the greater, the first.  The rule is associative, so the
+ * rows of a window may be settled first.  Which of several NaNs wins is up to `places`. */
+INLINE void challenge(winners *w, const winners *by, const int nv, const int places) {
     UNROLL(4) for (int i = 0; i < nv; i++) {
         const vreal t = by->best[i], best = w->best[i];
         if (!places) {
@@ -88,7 +90,7 @@ INLINE void challenge(winners *w, const winners *by, const int nv, const int pla
         }
         const vmask wins = NOT_LE(t, best) & (best == best);
         w->best[i] = vselect(wins, t, best);
-        w->tap[i] = vselect(wins, by->tap[i] + shift, w->tap[i]);
+        w->tap[i] = vselect(wins, by->tap[i], w->tap[i]);
     }
 }
 
@@ -102,13 +104,13 @@ INLINE winners one_tap(const real *x, const int nv, const int places, intptr_t n
     return w;
 }
 
-/* The taps of one row of a window, at least one; their index is that of the column. */
+/* The taps of one row of a window, at least one: first_tap + column. */
 INLINE winners one_row(const real *x, span cols, intptr_t step, const int nv, const int places,
-                       intptr_t n) {
-    winners w = one_tap(x + cols.lo * step, nv, places, n, cols.lo);
+                       intptr_t first_tap) {
+    winners w = one_tap(x + cols.lo * step, nv, places, VL, first_tap + cols.lo);
     for (intptr_t s = cols.lo + 1; s < cols.hi; s++) {
-        const winners t = one_tap(x + s * step, nv, places, n, s);
-        challenge(&w, &t, nv, places, vset(0));
+        const winners t = one_tap(x + s * step, nv, places, VL, first_tap + s);
+        challenge(&w, &t, nv, places);
     }
     return w;
 }
@@ -116,22 +118,37 @@ INLINE winners one_row(const real *x, span cols, intptr_t step, const int nv, co
 /* With relu a maximum not above 0 has no tap, and nor has NaN, which no gradient passes. */
 INLINE void store_winners(const max_pool_args *a, const winners *w, const int nv, const int places,
                           intptr_t n, intptr_t out) {
-    const vreal zero = vset(0), none = vset((real)a->no_tap);
-    UNROLL(4) for (int i = 0; i < nv; i++) {
-        const vreal best = w->best[i];
-        const vreal y = a->relu ? vselect(best <= zero, zero, best) : best;
-        store_lanes((real *)a->y + out + i * VL, n, y);
-        if (!places) continue;
-        const vreal tap = a->relu ? vselect(best > zero, w->tap[i], none) : w->tap[i];
+    const int relu = a->relu;
+    const vreal low = vset(relu ? 0 : -(real)INFINITY), none = vset((real)a->no_tap);
+    real *y = (real *)a->y + out;
+    UNROLL(4) for (int i = 0; i < nv; i++)
+        store_lanes(y + i * VL, n, vselect(w->best[i] <= low, low, w->best[i]));
+    if (places) UNROLL(4) for (int i = 0; i < nv; i++) {
+        const vreal tap = relu ? vselect(w->best[i] > low, w->tap[i], none) : w->tap[i];
         store_taps(a, out + i * VL, n, tap);
     }
+}
+
+/* Tap (r, s) of the window at x challenges. */
+INLINE void one_more(winners *w, const max_pool_args *a, const real *x, intptr_t r, intptr_t s,
+                     const int nv, const int places, intptr_t n) {
+    const intptr_t at = (r * a->row_dilation * a->w + s * a->col_dilation) * a->c;
+    const winners t = one_tap(x + at, nv, places, n, r * a->s + s);
+    challenge(w, &t, nv, places);
+}
+
+/* 3 x 3 taps of narrow pixels without a branch, a wrong guess at which would stop the loads. */
+INLINE void nine_taps(winners *w, const max_pool_args *a, const window *v, const real *x,
+                      const int nv, const int places, intptr_t n) {
+    UNROLL(3) for (int r = 0; r < 3; r++)
+        UNROLL(3) for (int s = 0; s < 3; s++)
+            one_more(w, a, x, v->rows.lo + r, v->cols.lo + s, nv, places, n);
 }
 
 /* nv vectors of n lanes from channel c of one window; -inf where it misses the image */
 INLINE void max_window(const max_pool_args *a, const window *v, const int nv, const int places,
                        intptr_t c, intptr_t n, intptr_t out) {
     const real *x = (const real *)a->x + v->start + c;
-    const intptr_t row_step = a->row_dilation * a->w * a->c, step = a->col_dilation * a->c;
     const int empty = v->rows.hi == v->rows.lo;
     const vreal first = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
     winners w;
@@ -139,10 +156,12 @@ INLINE void max_window(const max_pool_args *a, const window *v, const int nv, co
         w.best[i] = vset(-(real)INFINITY);
         w.tap[i] = first;
     }
-    for (intptr_t r = v->rows.lo; r < v->rows.hi; r++) {
-        const winners row = one_row(x + r * row_step, v->cols, step, nv, places, n);
-        challenge(&w, &row, nv, places, vset((real)(r * a->s)));
-    }
+    if (a->c <= 64 && taps_of(v->rows) == 3 && taps_of(v->cols) == 3)
+        nine_taps(&w, a, v, x, nv, places, n);
+    else
+        for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
+            for (intptr_t s = v->cols.lo; s < v->cols.hi; s++)
+                one_more(&w, a, x, r, s, nv, places, n);
     store_winners(a, &w, nv, places, n, out + c);
 }
 
@@ -150,16 +169,16 @@ INLINE void max_window(const max_pool_args *a, const window *v, const int nv, co
 INLINE void max_two(const max_pool_args *a, const window *v, const int nv, const int places,
                     intptr_t c, intptr_t out) {
     const real *x = (const real *)a->x + v->start + c;
-    const intptr_t row = a->w * a->c;
-    const vreal s = vset((real)a->s);
-    winners upper = one_row(x, v->cols, a->c, nv, places, VL);
-    winners shared = one_row(x + row, v->cols, a->c, nv, places, VL);
-    winners next = one_row(x + 2 * row, v->cols, a->c, nv, places, VL);
-    challenge(&shared, &next, nv, places, s);
-    challenge(&upper, &shared, nv, places, s);
-    store_winners(a, &upper, nv, places, VL, out + c);
-    next = one_row(x + 3 * row, v->cols, a->c, nv, places, VL);
-    challenge(&shared, &next, nv, places, s + s);
+    const intptr_t row = a->w * a->c, s = a->s;
+    winners shared = one_row(x + row, v->cols, a->c, nv, places, s);
+    winners other = one_row(x + 2 * row, v->cols, a->c, nv, places, 2 * s);
+    challenge(&shared, &other, nv, places);
+    other = one_row(x, v->cols, a->c, nv, places, 0);
+    challenge(&other, &shared, nv, places);
+    store_winners(a, &other, nv, places, VL, out + c);
+    if (places) UNROLL(4) for (int i = 0; i < nv; i++) shared.tap[i] -= vset((real)s);
+    other = one_row(x + 3 * row, v->cols, a->c, nv, places, 2 * s);
+    challenge(&shared, &other, nv, places);
     store_winners(a, &shared, nv, places, VL, out + a->q * a->c + c);
 }
 
@@ -185,8 +204,6 @@ INLINE void max_windows(const max_pool_args *a, const window *v, const int place
         max_some(a, v, 1, places, two, c, out);
     }
 }
-
-INLINE int taps_of(span s) { return (int)(s.hi - s.lo); }
 
 /* Whether max_two may take this output row and the next: no window of theirs misses the image. */
 INLINE int has_two(const max_pool_args *a, intptr_t row) {
