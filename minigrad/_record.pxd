@@ -7,7 +7,7 @@ cdef class Rule:
     cdef readonly object spec
     cdef readonly str __name__
     cdef readonly object __doc__
-    cdef object forward, joint, composite, params, defaults
+    cdef object forward, forward_only, joint, composite, params, defaults
     cdef Kernel kernel
     cdef list differentiable
     cdef Py_ssize_t arity, required

@@ -28,7 +28,8 @@ class Op:
 
     Class keywords: ``broadcasts`` (the engine undoes broadcasting of the gradients),
     ``byproducts`` (names of what ``forward`` returns after its output), ``kernel`` (compiled twin
-    of ``forward`` for operands of one shape).
+    of ``forward`` for operands of one shape).  An op with by-products that cost something may also
+    define ``forward_only``, which gives the output alone, for calls whose by-products nobody keeps.
 
     >>> import numpy as np
     >>> class Cube(Op):

@@ -56,6 +56,7 @@ class Spec:
     gradients: tuple[Gradient | None, ...] = ()
     joint: Gradient | None = None
     composite: Callable[..., Any] | None = None
+    forward_only: Callable[..., Any] | None = None
     differentiable: tuple[bool, ...] = field(default=())
 
     @property
@@ -222,7 +223,8 @@ def read_spec(cls: type[Any], broadcasts: bool, byproducts: tuple[str, ...], ker
     for key, function in functions.items():
         if key != "__new__":
             setattr(cls, key, staticmethod(function))
-    signature = inspect.signature(functions["forward"]).parameters.values()
+    forward = functions["forward"]
+    signature = inspect.signature(forward).parameters.values()
     positional = [p for p in signature if p.kind != p.KEYWORD_ONLY]
     constants = [p for p in signature if p.kind == p.KEYWORD_ONLY]
     inputs = tuple(p.name for p in positional)
@@ -231,13 +233,19 @@ def read_spec(cls: type[Any], broadcasts: bool, byproducts: tuple[str, ...], ker
         slots.gradient(functions.get(f"grad_{name}"), f"grad_{name}") for name in inputs
     )
     joint = slots.gradient(functions.get("grads"), "grads")
+    alone = functions.get("forward_only")
+    if alone and (not byproducts or inspect.signature(alone) != inspect.signature(forward)):
+        raise ArgError(
+            f"op {cls.__name__}: forward_only is forward without its by-products; declare them "
+            "and give both functions one signature"
+        )
     strangers = [k for k in functions if k.startswith("grad_") and k[5:] not in inputs]
     if strangers:
         raise ArgError(f"op {cls.__name__}: {strangers[0]} has no input of that name in {inputs}")
     return Spec(
         name=snake_case(cls.__name__),
         op=cls,
-        forward=functions["forward"],
+        forward=forward,
         inputs=inputs,
         required=sum(p.default is p.empty and p.kind != p.VAR_POSITIONAL for p in positional),
         variadic=any(p.kind == p.VAR_POSITIONAL for p in positional),
@@ -249,6 +257,7 @@ def read_spec(cls: type[Any], broadcasts: bool, byproducts: tuple[str, ...], ker
         gradients=gradients,
         joint=joint,
         composite=functions.get("composite"),
+        forward_only=alone,
         differentiable=tuple(joint is not None or g is not None for g in gradients),
     )
 

@@ -64,7 +64,7 @@ cdef class Rule:
     def __init__(self, spec):
         self.spec, self.__name__, self.__doc__ = spec, spec.name, spec.op.__doc__
         self.forward, self.joint, self.composite = spec.forward, spec.joint, spec.composite
-        self.kernel = spec.kernel
+        self.kernel, self.forward_only = spec.kernel, spec.forward_only
         self.params, self.defaults = spec.params, spec.defaults
         self.variadic, self.broadcasts = spec.variadic, spec.broadcasts
         self.byproducts = bool(spec.byproducts)
@@ -223,7 +223,10 @@ cdef object record(Rule rule, tuple inputs, tuple params, bint full):
     if not simple(arrays, rule.broadcasts):
         arrays = rule.spec.admit(arrays)
     try:
-        made = run_forward(rule, arrays, params)
+        if rule.forward_only is None or needed or full:
+            made = run_forward(rule, rule.forward, arrays, params)
+        else:
+            made = run_forward(rule, rule.forward_only, arrays, params),
     except ValueError as why:
         better = rule.spec.misfit(why, arrays)
         if better is None:
@@ -276,7 +279,7 @@ cdef bint simple(list arrays, bint broadcasts):
     return True
 
 
-cdef object run_forward(Rule rule, list arrays, tuple params):
+cdef object run_forward(Rule rule, object forward, list arrays, tuple params):
     cdef Py_ssize_t n = len(arrays), k = len(params)
     cdef object out, x, former
     if rule.kernel is not None and k == 0:
@@ -293,22 +296,22 @@ cdef object run_forward(Rule rule, list arrays, tuple params):
         if type(x) is np_ndarray and cnp.PyArray_NBYTES(<cnp.ndarray>x) >= LARGE:
             former = pooled_enter()             # what NumPy makes comes from the pool
             try:
-                return call_forward(rule, arrays, params)
+                return call_forward(rule, forward, arrays, params)
             finally:
                 pooled_leave(former)
-    return call_forward(rule, arrays, params)
+    return call_forward(rule, forward, arrays, params)
 
 
-cdef object call_forward(Rule rule, list arrays, tuple params):
+cdef object call_forward(Rule rule, object forward, list arrays, tuple params):
     cdef Py_ssize_t n = len(arrays), k = len(params), i
     cdef PyObject *argv[MAX_ARGS]
     if n + k > MAX_ARGS:
-        return rule.forward(*arrays, **dict(zip(rule.params, params)))
+        return forward(*arrays, **dict(zip(rule.params, params)))
     for i in range(n):
         argv[i] = <PyObject *>arrays[i]
     for i in range(k):
         argv[n + i] = <PyObject *>params[i]
-    return PyObject_Vectorcall(rule.forward, argv, n, <PyObject *>rule.params if k else NULL)
+    return PyObject_Vectorcall(forward, argv, n, <PyObject *>rule.params if k else NULL)
 
 
 cdef int own_copies(tuple inputs, list arrays, Plan plan) except -1:

@@ -1,9 +1,12 @@
 """What an op is: slots from signatures, errors in definitions, custom ops."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad._engine import Rule
 from minigrad.errors import ArgError, DTypeError, GraphError
 from minigrad.op import Op, registry, snake_case
 
@@ -29,6 +32,48 @@ def test_on_tensors_an_op_records_only_when_an_input_is_tracked():
     assert Scale.apply(mg.ones(3, requires_grad=True), factor=2.0).node.name == "scale"
 
 
+class Halve(Op, byproducts=("rest",)):
+    """y = floor(x / 2), and what is left; `heard` is who computed."""
+
+    heard: ClassVar[list[str]] = []
+
+    def forward(x, *, twice=False):
+        Halve.heard.append("forward")
+        return x // 2, x % 2
+
+    def forward_only(x, *, twice=False):
+        Halve.heard.append("forward_only")
+        return x // 2
+
+    def grad_x(gy, rest):
+        return gy * rest
+
+
+def test_by_products_are_computed_for_those_who_want_them_only():
+    x, leaf = mg.ones(3), mg.ones(3, requires_grad=True)
+    calls = [
+        (lambda: Halve.apply(x.data), "forward_only"),
+        (lambda: Halve.apply(x, twice=True), "forward_only"),
+        (lambda: Halve.apply.full(x)[0], "forward"),
+        (lambda: Halve.apply.full(x.data)[0], "forward"),
+        (lambda: Halve.apply(leaf), "forward"),
+    ]
+    for call, who in calls:
+        Halve.heard.clear()
+        assert np.asarray(call().data).tobytes() == np.zeros(3, np.float32).tobytes()
+        assert Halve.heard == [who] or Rule.__module__ == "minigrad.reference.tape"
+    Halve.heard.clear()
+    with mg.no_grad():
+        Halve.apply(leaf)
+    assert Halve.heard == ["forward_only"] or Rule.__module__ == "minigrad.reference.tape"
+
+
+def test_an_op_without_by_products_has_no_other_forward():
+    two = {"forward": lambda x, *, a: (x, x), "forward_only": lambda x: x}
+    with pytest.raises(ArgError, match="one signature"):
+        type("Broken", (Op,), two, byproducts=("rest",))
+
+
 def test_a_node_keeps_exactly_what_the_rules_of_tracked_inputs_name():
     x, w = mg.ones(3, requires_grad=True), mg.ones(3)
     assert [name for name, _ in (x * w).node.kept_items()] == ["y"]
@@ -42,6 +87,7 @@ def test_a_node_keeps_exactly_what_the_rules_of_tracked_inputs_name():
         ({}, "define forward"),
         ({"forward": lambda x: x, "grad_y": lambda g: g}, "no input of that name"),
         ({"forward": lambda x: x, "grad_x": lambda g, q: g}, "asks for 'q'"),
+        ({"forward": lambda x: x, "forward_only": lambda x: x}, "without its by-products"),
     ],
 )
 def test_a_definition_that_does_not_fit_is_refused(body, message):

@@ -16,7 +16,8 @@ def max_pool2d(
     dilation: Pair,
     output: Pair,
     relu: bool = False,
-) -> tuple[Array, Array]: ...
+    places: bool = True,
+) -> tuple[Array, Array | None]: ...
 def max_pool2d_grad(
     gy: Array,
     argmax: Array,

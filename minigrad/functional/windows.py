@@ -148,17 +148,11 @@ def max_pool2d(
     kernel, dilations = pair(op, "kernel_size", kernel_size, 1), pair(op, "dilation", dilation, 1)
     steps = kernel if stride is None else pair(op, "stride", stride, 1)
     pads = quad(op, padding)
-    y, argmax = MaxPool2d.apply.full(
-        input,
-        kernel=kernel,
-        stride=steps,
-        padding=pads,
-        dilation=dilations,
-        ceil_mode=ceil_mode,
-        relu=relu and not return_indices,  # which would leave no place where y is 0
-    )
+    how = dict(stride=steps, padding=pads, dilation=dilations, ceil_mode=ceil_mode)
     if not return_indices:
-        return y
+        return MaxPool2d.apply(input, kernel=kernel, relu=relu, **how)
+    y, argmax = MaxPool2d.apply.full(input, kernel=kernel, **how)
+    # max_pool2d's own ReLU would leave no place where y is 0
     y = Relu.apply(y) if relu else y
     places: Any = positions(argmax, input.shape[3], kernel[1], steps, pads, dilations)
     return y, Tensor(places) if isinstance(y, Tensor) else places

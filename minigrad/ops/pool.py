@@ -2,8 +2,9 @@
 
 Design: a maximum pool is, where it is differentiable, the selection of one pixel per window.  The
 selection ``max_pool2d_gather`` and its adjoint ``max_pool2d_grad`` are linear and each other's
-rules; ``max_pool2d`` only decides which pixels (``argmax``, one byte each).  A ReLU of the maximum
-(or before it: the same numbers) selects no pixel where it is flat, so the rules stay what they are.
+rules; ``max_pool2d`` only decides which pixels (``argmax``, one byte each), and not even that where
+nothing is recorded (``forward_only``).  A ReLU of the maximum (or before it: the same numbers)
+selects no pixel where it is flat, so the rules stay what they are.
 An average is linear, so its adjoint is all that it needs, and the adjoint of the adjoint is the
 average again.
 
@@ -81,6 +82,23 @@ def _same_shape(op: str, name: str, a: Array, argmax: Array) -> None:
         )
 
 
+def _largest(
+    x: Array,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    dilation: Pair,
+    ceil_mode: bool,
+    relu: bool,
+    *,
+    places: bool,
+) -> tuple[Array, Array | None]:
+    floats("max_pool2d", "x", x)
+    output = output_size("max_pool2d", x.shape, kernel, stride, padding, dilation, ceil_mode)
+    where = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    return kernels.max_pool2d(x, output=output, relu=relu, places=places, **where)
+
+
 class MaxPool2d(Op, byproducts=("argmax",)):
     """y = the largest pixel of each window; with relu max(0, .) of it, in the same pass.
 
@@ -107,10 +125,12 @@ class MaxPool2d(Op, byproducts=("argmax",)):
     def forward(
         x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False, relu=False
     ):
-        floats("max_pool2d", "x", x)
-        output = output_size("max_pool2d", x.shape, kernel, stride, padding, dilation, ceil_mode)
-        where = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-        return kernels.max_pool2d(x, output=output, relu=relu, **where)
+        return _largest(x, kernel, stride, padding, dilation, ceil_mode, relu, places=True)
+
+    def forward_only(
+        x, *, kernel, stride, padding=NO_PADDING, dilation=ONE, ceil_mode=False, relu=False
+    ):
+        return _largest(x, kernel, stride, padding, dilation, ceil_mode, relu, places=False)[0]
 
     def grad_x(gy, argmax, x_shape, kernel, stride, padding, dilation):
         return max_pool2d_grad(

@@ -66,8 +66,9 @@ def max_pool2d(
     dilation: Pair,
     output: Pair,
     relu: bool = False,
-) -> tuple[Array, Array]:
-    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q); relu: y = max(0, .).
+    places: bool = True,
+) -> tuple[Array, Array | None]:
+    """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q); relu: y = max(0, .); places: argmax, or None.
 
     >>> x = np.array([[[[1.0, 3.0, 3.0]]]])
     >>> no = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1))
@@ -86,7 +87,7 @@ def max_pool2d(
     if relu:
         argmax[~(y.real > 0)] = kernel[0] * kernel[1]
         y[y.real <= 0] = 0
-    return y, argmax
+    return y, argmax if places else None
 
 
 def max_pool2d_grad(

@@ -64,9 +64,10 @@ cdef int run(rows_kernel kernel, const void *args, intptr_t rows, object x, obje
     return run_rows(kernel, args, rows, (<double>x.nbytes + y.nbytes) / max(rows, 1))
 
 
-def max_pool2d(x, *, kernel, stride, padding, dilation, output, bint relu=False):
+def max_pool2d(x, *, kernel, stride, padding, dilation, output, bint relu=False, bint places=True):
     """x (N,C,H,W) -> (y, argmax), both (N,C,P,Q) with output = (P, Q); relu: y = max(0, .).
 
+    places=False: argmax is None, and of several NaNs in a window any may be y.
     padding = (top, bottom, left, right). Raises ShapeError, DTypeError, ArgError.
     """
     cdef str op = "max_pool2d"
@@ -74,8 +75,9 @@ def max_pool2d(x, *, kernel, stride, padding, dilation, output, bint relu=False)
     cdef MaxWindows v = max_windows(op, x.shape, output, kernel, stride, padding, dilation)
     cdef int typenum = cnp.PyArray_TYPE(<cnp.ndarray>x)
     shape = (v.a.n, v.a.c, v.a.p, v.a.q)
-    y = output_array(op, shape, typenum)
-    argmax = output_array(op, shape, cnp.NPY_INT32 if v.a.wide else cnp.NPY_UINT8)
+    y, argmax = output_array(op, shape, typenum), None
+    if places:
+        argmax = output_array(op, shape, cnp.NPY_INT32 if v.a.wide else cnp.NPY_UINT8)
     v.find_taps()
     v.a.x, v.a.y, v.a.argmax, v.a.relu = data(x), data(y), data(argmax), relu
     run(table_for(typenum).pooling.max_forward, &v.a, v.a.n * v.a.p, x, y)

@@ -72,68 +72,179 @@ INLINE intptr_t window_end(const max_pool_args *a, const window *v) {
                             (v->cols.hi - 1) * a->col_dilation) * a->c;
 }
 
-/* nv vectors of n lanes from channel c of one window: NaN wins, then the greater, the first.  With
- * relu the start is 0 and no tap, and a NaN, which no gradient passes, has no tap either. */
-INLINE void max_window(const max_pool_args *a, const int nv, const window *v, intptr_t c,
-                       intptr_t n, intptr_t out) {
-    const real *x = (const real *)a->x + v->start + c;
-    const intptr_t row_step = a->row_dilation * a->w * a->c, col_step = a->col_dilation * a->c;
-    const int empty = v->rows.hi == v->rows.lo;
-    const vreal none = vset((real)a->no_tap), low = vset(a->relu ? 0 : -(real)INFINITY);
-    const vreal first = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+INLINE int taps_of(span s) { return (int)(s.hi - s.lo); }
+
+/* The greatest so far and its tap, nv vectors of each; without `places` nobody asks for taps. */
+typedef struct {
     vreal best[4], tap[4];
+} winners;
+
+/* Later taps challenge: NaN wins, then the greater, the first.  The rule is associative, so the
+ * rows of a window may be settled first.  Which of several NaNs wins is up to `places`. */
+INLINE void challenge(winners *w, const winners *by, const int nv, const int places) {
     UNROLL(4) for (int i = 0; i < nv; i++) {
-        best[i] = low;
-        tap[i] = a->relu ? none : first;
-    }
-    for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
-        for (intptr_t s = v->cols.lo; s < v->cols.hi; s++) {
-            const real *from = x + r * row_step + s * col_step;
-            const vreal index = vset((real)(r * a->s + s));
-            UNROLL(4) for (int i = 0; i < nv; i++) {
-                const vreal t = load_lanes(from + i * VL, n);
-                const vmask wins = NOT_LE(t, best[i]) & (best[i] == best[i]);
-                best[i] = vselect(wins, t, best[i]);
-                tap[i] = vselect(wins, index, tap[i]);
-            }
+        const vreal t = by->best[i], best = w->best[i];
+        if (!places) {
+            w->best[i] = vgreatest(best, t);
+            continue;
         }
-    UNROLL(4) for (int i = 0; i < nv; i++) {
-        if (a->relu) tap[i] = vselect(best[i] == best[i], tap[i], none);
-        store_lanes((real *)a->y + out + c + i * VL, n, best[i]);
-        store_taps(a, out + c + i * VL, n, tap[i]);
+        const vmask wins = NOT_LE(t, best) & (best == best);
+        w->best[i] = vselect(wins, t, best);
+        w->tap[i] = vselect(wins, by->tap[i], w->tap[i]);
     }
 }
 
-/* VL channels or more of one window, four vectors at a time */
-INLINE void max_windows(const max_pool_args *a, const window *v, intptr_t out) {
+/* n lanes of nv vectors at x: one tap */
+INLINE winners one_tap(const real *x, const int nv, const int places, intptr_t n, intptr_t tap) {
+    winners w;
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        w.best[i] = load_lanes(x + i * VL, n);
+        if (places) w.tap[i] = vset((real)tap);
+    }
+    return w;
+}
+
+/* The taps of one row of a window, at least one: first_tap + column. */
+INLINE winners one_row(const real *x, span cols, intptr_t step, const int nv, const int places,
+                       intptr_t first_tap) {
+    winners w = one_tap(x + cols.lo * step, nv, places, VL, first_tap + cols.lo);
+    for (intptr_t s = cols.lo + 1; s < cols.hi; s++) {
+        const winners t = one_tap(x + s * step, nv, places, VL, first_tap + s);
+        challenge(&w, &t, nv, places);
+    }
+    return w;
+}
+
+/* With relu a maximum not above 0 has no tap, and nor has NaN, which no gradient passes. */
+INLINE void store_winners(const max_pool_args *a, const winners *w, const int nv, const int places,
+                          intptr_t n, intptr_t out) {
+    const int relu = a->relu;
+    const vreal low = vset(relu ? 0 : -(real)INFINITY), none = vset((real)a->no_tap);
+    real *y = (real *)a->y + out;
+    UNROLL(4) for (int i = 0; i < nv; i++)
+        store_lanes(y + i * VL, n, vselect(w->best[i] <= low, low, w->best[i]));
+    if (places) UNROLL(4) for (int i = 0; i < nv; i++) {
+        const vreal tap = relu ? vselect(w->best[i] > low, w->tap[i], none) : w->tap[i];
+        store_taps(a, out + i * VL, n, tap);
+    }
+}
+
+/* Tap (r, s) of the window at x challenges. */
+INLINE void one_more(winners *w, const max_pool_args *a, const real *x, intptr_t r, intptr_t s,
+                     const int nv, const int places, intptr_t n) {
+    const intptr_t at = (r * a->row_dilation * a->w + s * a->col_dilation) * a->c;
+    const winners t = one_tap(x + at, nv, places, n, r * a->s + s);
+    challenge(w, &t, nv, places);
+}
+
+/* 3 x 3 taps of narrow pixels without a branch, a wrong guess at which would stop the loads. */
+INLINE void nine_taps(winners *w, const max_pool_args *a, const window *v, const real *x,
+                      const int nv, const int places, intptr_t n) {
+    UNROLL(3) for (int r = 0; r < 3; r++)
+        UNROLL(3) for (int s = 0; s < 3; s++)
+            one_more(w, a, x, v->rows.lo + r, v->cols.lo + s, nv, places, n);
+}
+
+/* nv vectors of n lanes from channel c of one window; -inf where it misses the image */
+INLINE void max_window(const max_pool_args *a, const window *v, const int nv, const int places,
+                       intptr_t c, intptr_t n, intptr_t out) {
+    const real *x = (const real *)a->x + v->start + c;
+    const int empty = v->rows.hi == v->rows.lo;
+    const vreal first = vset(empty ? 0 : (real)(v->rows.lo * a->s + v->cols.lo));
+    winners w;
+    UNROLL(4) for (int i = 0; i < nv; i++) {
+        w.best[i] = vset(-(real)INFINITY);
+        w.tap[i] = first;
+    }
+    if (a->c <= 64 && taps_of(v->rows) == 3 && taps_of(v->cols) == 3)
+        nine_taps(&w, a, v, x, nv, places, n);
+    else
+        for (intptr_t r = v->rows.lo; r < v->rows.hi; r++)
+            for (intptr_t s = v->cols.lo; s < v->cols.hi; s++)
+                one_more(&w, a, x, r, s, nv, places, n);
+    store_winners(a, &w, nv, places, n, out + c);
+}
+
+/* A window of 3 rows and the one a row below, n = VL: the two rows they share are settled once. */
+INLINE void max_two(const max_pool_args *a, const window *v, const int nv, const int places,
+                    intptr_t c, intptr_t out) {
+    const real *x = (const real *)a->x + v->start + c;
+    const intptr_t row = a->w * a->c, s = a->s;
+    winners shared = one_row(x + row, v->cols, a->c, nv, places, s);
+    winners other = one_row(x + 2 * row, v->cols, a->c, nv, places, 2 * s);
+    challenge(&shared, &other, nv, places);
+    other = one_row(x, v->cols, a->c, nv, places, 0);
+    challenge(&other, &shared, nv, places);
+    store_winners(a, &other, nv, places, VL, out + c);
+    if (places) UNROLL(4) for (int i = 0; i < nv; i++) shared.tap[i] -= vset((real)s);
+    other = one_row(x + 3 * row, v->cols, a->c, nv, places, 2 * s);
+    challenge(&shared, &other, nv, places);
+    store_winners(a, &shared, nv, places, VL, out + a->q * a->c + c);
+}
+
+INLINE void max_some(const max_pool_args *a, const window *v, const int nv, const int places,
+                     const int two, intptr_t c, intptr_t out) {
+    if (two)
+        max_two(a, v, nv, places, c, out);
+    else
+        max_window(a, v, nv, places, c, VL, out);
+}
+
+/* VL channels or more of one window or of two, four vectors at a time */
+INLINE void max_windows(const max_pool_args *a, const window *v, const int places, const int two,
+                        intptr_t out) {
     intptr_t c = 0;
-    for (; c + 4 * VL <= a->c; c += 4 * VL) max_window(a, 4, v, c, VL, out);
+    for (; c + 4 * VL <= a->c; c += 4 * VL) max_some(a, v, 4, places, two, c, out);
     if (c + 2 * VL <= a->c) {
-        max_window(a, 2, v, c, VL, out);
+        max_some(a, v, 2, places, two, c, out);
         c += 2 * VL;
     }
     for (; c < a->c; c += VL) {
         if (c + VL > a->c) c = a->c - VL;
-        max_window(a, 1, v, c, VL, out);
+        max_some(a, v, 1, places, two, c, out);
     }
 }
 
+/* Whether max_two may take this output row and the next: no window of theirs misses the image. */
+INLINE int has_two(const max_pool_args *a, intptr_t row) {
+    const span *rows = a->row_taps + row % a->p, *cols = a->col_taps;
+    if (a->row_stride != 1 || a->row_dilation != 1 || a->col_dilation != 1) return 0;
+    if (a->no_tap != 3 * a->s || a->c < VL || row % a->p + 1 == a->p) return 0;
+    return taps_of(rows[0]) == 3 && taps_of(rows[1]) == 3 && taps_of(cols[0]) > 0 &&
+           taps_of(cols[a->q - 1]) > 0;
+}
+
+/* One row of outputs, or two. */
+INLINE void max_row(const max_pool_args *a, const int places, const int two, intptr_t row,
+                    intptr_t last) {
+    const intptr_t end = last * a->q * a->c, x_end = a->n * a->h * a->w * a->c;
+    intptr_t out = row * a->q * a->c;
+    for (intptr_t q = 0; q < a->q; q++, out += a->c) {
+        const window v = window_of(a, row / a->p, row % a->p, q);
+        if (two || a->c >= VL)
+            max_windows(a, &v, places, two, out);
+        else if (out + VL <= end && window_end(a, &v) <= x_end)
+            max_window(a, &v, 1, places, 0, VL, out);
+        else
+            max_window(a, &v, 1, places, 0, a->c, out);
+    }
+}
+
+INLINE void max_rows(const max_pool_args *a, const int places, intptr_t first, intptr_t last) {
+    for (intptr_t row = first; row < last; row++)
+        if (row + 1 < last && has_two(a, row))
+            max_row(a, places, 1, row++, last);
+        else
+            max_row(a, places, 0, row, last);
+}
+
+/* A maximum is one of its taps, bit for bit: denormals are not flushed. */
 static void max_forward(const void *args, intptr_t first, intptr_t last) {
     const max_pool_args *a = (const max_pool_args *)args;
-    const unsigned mode = fp_enter();
-    const intptr_t end = last * a->q * a->c, x_end = a->n * a->h * a->w * a->c;
-    intptr_t out = first * a->q * a->c;
-    for (intptr_t row = first; row < last; row++)
-        for (intptr_t q = 0; q < a->q; q++, out += a->c) {
-            const window v = window_of(a, row / a->p, row % a->p, q);
-            if (a->c >= VL)
-                max_windows(a, &v, out);
-            else if (out + VL <= end && window_end(a, &v) <= x_end)
-                max_window(a, 1, &v, 0, VL, out);
-            else
-                max_window(a, 1, &v, 0, a->c, out);
-        }
-    fp_leave(mode);
+    if (a->argmax)
+        max_rows(a, 1, first, last);
+    else
+        max_rows(a, 0, first, last);
 }
 
 /* n channels from c of v at the winning taps; 0 where the index is no tap inside the image. */

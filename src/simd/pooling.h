@@ -43,7 +43,7 @@ typedef struct {
     int relu;                                /* forward: max(0, .) of the maximum */
     const void *x;                           /* x, gy, or the v that is gathered */
     const void *argmax_in;                   /* gradient and gather */
-    void *y, *argmax;                        /* y, gx or the gathered; argmax: forward pass */
+    void *y, *argmax;                        /* y, gx or the gathered; forward: places, or NULL */
 } max_pool_args;
 
 typedef struct {

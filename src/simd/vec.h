@@ -94,6 +94,29 @@ INLINE vreal vset(real s) { return s; }
 INLINE vreal vselect(vmask m, vreal a, vreal b) { return m ? a : b; }
 #endif
 
+/* t where it is greater than `best` or NaN, else `best`: a NaN stays, and of two zeros `best` */
+#if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)
+INLINE vreal vgreatest(vreal best, vreal t) {
+    const __mmask8 number = _mm512_cmp_pd_mask((__m512d)t, (__m512d)t, _CMP_ORD_Q);
+    return (vreal)_mm512_mask_max_pd((__m512d)t, number, (__m512d)t, (__m512d)best);
+}
+#elif HAVE_VECTORS && defined(__AVX512F__)
+INLINE vreal vgreatest(vreal best, vreal t) {
+    const __mmask16 number = _mm512_cmp_ps_mask((__m512)t, (__m512)t, _CMP_ORD_Q);
+    return (vreal)_mm512_mask_max_ps((__m512)t, number, (__m512)t, (__m512)best);
+}
+#elif HAVE_VECTORS && defined(__AVX2__) && defined(REAL64)
+INLINE vreal vgreatest(vreal best, vreal t) {
+    return vselect(t != t, t, (vreal)_mm256_max_pd((__m256d)t, (__m256d)best));
+}
+#elif HAVE_VECTORS && defined(__AVX2__)
+INLINE vreal vgreatest(vreal best, vreal t) {
+    return vselect(t != t, t, (vreal)_mm256_max_ps((__m256)t, (__m256)best));
+}
+#else
+INLINE vreal vgreatest(vreal best, vreal t) { return vselect((t > best) | (t != t), t, best); }
+#endif
+
 /* The first n lanes of a vector, n <= VL: zeros in the others, whose memory is not touched. */
 #if HAVE_VECTORS && defined(__AVX512F__) && defined(REAL64)
 INLINE vreal vload_first(const real *p, int n) {

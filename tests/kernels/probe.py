@@ -81,12 +81,17 @@ def pools(dtype, make) -> Iterator[Problem]:
     gy = make(rng, y.shape, dtype)
     gx = pool.max_pool2d_grad(gy, at, x_shape=x.shape, **dilated)
     rectified = pool.max_pool2d(x, output=(20, 21), relu=True, **dilated)
+    dense = dict(kernel=(3, 3), stride=(1, 1), padding=(1,) * 4, dilation=(1, 1), output=(40, 42))
+    rectified += pool.max_pool2d(x, **dense)
+    rectified += pool.max_pool2d(x, places=False, **dense)[:1]
     want = None
     if make is integers:
         y_want, at_want = ref_pool.max_pool2d(x, output=(20, 21), **dilated)
         want = [y_want, at_want]
         want.append(ref_pool.max_pool2d_grad(gy, at_want, x_shape=x.shape, **dilated))
         want += ref_pool.max_pool2d(x, output=(20, 21), relu=True, **dilated)
+        want += (dense_want := ref_pool.max_pool2d(x, **dense))
+        want += dense_want[:1]
     yield "max pool", [y, at, gx, *rectified], want
     kw = dict(output=(20, 21), count_include_pad=False, divisor=None, **window)
     yield "average pools", [

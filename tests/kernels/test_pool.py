@@ -21,12 +21,15 @@ def average_kwargs(case, include, divisor):
 
 
 def check_max(case, x, gy, relu=False):
-    """Forward, gradient and gather equal the twins; memory and dtypes as promised."""
+    """Forward, with places and without, gradient and gather equal the twins; memory and dtypes."""
     y, at = kernel.max_pool2d(x, output=case.output, relu=relu, **case.window)
     want, want_at = ref.max_pool2d(x, output=case.output, relu=relu, **case.window)
     np.testing.assert_array_equal(y, want)
     np.testing.assert_array_equal(at, want_at)
     assert y.dtype == x.dtype and at.dtype == want_at.dtype
+    alone, none = kernel.max_pool2d(x, output=case.output, relu=relu, places=False, **case.window)
+    assert none is None and is_channels_last(alone)
+    assert same(*(np.where(np.isnan(a), x.dtype.type(np.nan), a) for a in (alone, y)))
     gx = kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
     want = ref.max_pool2d_grad(gy, want_at, x_shape=x.shape, **case.window)
     np.testing.assert_array_equal(gx, want)
@@ -243,6 +246,7 @@ def every_pool(case, x, gy, at):
     kw = average_kwargs(case, False, None)
     yield from kernel.max_pool2d(x, output=case.output, **case.window)
     yield from kernel.max_pool2d(x, output=case.output, relu=True, **case.window)
+    yield kernel.max_pool2d(x, output=case.output, places=False, **case.window)[0]
     yield kernel.max_pool2d_grad(gy, at, x_shape=x.shape, **case.window)
     yield kernel.max_pool2d_gather(x, at, **case.window)
     yield kernel.avg_pool2d(x, **kw)

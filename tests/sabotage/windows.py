@@ -10,25 +10,36 @@ MOMENTS = "tests/kernels/test_conv_moments.py"
 NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 KEPT = "tests/kernels/test_kept.py"
-POOL = "tests/kernels/test_pool.py tests/registry"
+POOL = "tests/kernels/test_pool.py tests/kernels/test_pool_rows.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
 FAULTS = [
     *faults_in("src/simd/pooling.c", POOL, [
-        ("max-starts-at-zero", "vset(a->relu ? 0 : -(real)INFINITY)", "vset(0)"),
-        ("pool-forgets-the-relu", "vset(a->relu ? 0 : -(real)INFINITY)", "vset(-(real)INFINITY)"),
-        ("flat-relu-has-the-first-tap", "tap[i] = a->relu ? none : first;", "tap[i] = first;"),
+        ("max-starts-at-zero", "w.best[i] = vset(-(real)INFINITY);", "w.best[i] = vset(0);"),
+        ("pool-forgets-the-relu", "vset(relu ? 0 : -(real)INFINITY)", "vset(-(real)INFINITY)"),
+        ("flat-relu-has-the-first-tap",
+         "relu ? vselect(w->best[i] > low, w->tap[i], none) : w->tap[i]", "w->tap[i]"),
         ("nan-keeps-its-tap-through-a-relu",
-         "if (a->relu) tap[i] = vselect(best[i] == best[i], tap[i], none);", ""),
+         "vselect(w->best[i] > low, w->tap[i], none)",
+         "vselect(w->best[i] <= low, none, w->tap[i])"),
         ("max-ignores-nan",
-         "const vmask wins = NOT_LE(t, best[i]) & (best[i] == best[i]);",
-         "const vmask wins = t > best[i];"),
+         "const vmask wins = NOT_LE(t, best) & (best == best);",
+         "const vmask wins = t > best;"),
         ("max-tie-to-last",
-         "const vmask wins = NOT_LE(t, best[i]) & (best[i] == best[i]);",
-         "const vmask wins = ~(t < best[i]) & (best[i] == best[i]);"),
+         "const vmask wins = NOT_LE(t, best) & (best == best);",
+         "const vmask wins = ~(t < best) & (best == best);"),
+        ("max-without-places-ignores-nan",
+         "w->best[i] = vgreatest(best, t);", "w->best[i] = vselect(t > best, t, best);"),
+        ("zero-without-places-is-the-last",
+         "w->best[i] = vgreatest(best, t);", "w->best[i] = vgreatest(t, best);"),
         ("argmax-counts-from-the-image",
-         "const vreal index = vset((real)(r * a->s + s));",
-         "const vreal index = vset((real)((r - v->rows.lo) * a->s + s));"),
+         "one_tap(x + at, nv, places, n, r * a->s + s);",
+         "one_tap(x + at, nv, places, n, (r - a->row_taps->lo) * a->s + s);"),
+        ("shared-rows-keep-the-upper-taps",
+         "shared.tap[i] -= vset((real)s);", "shared.tap[i] -= vset(0);"),
+        ("two-windows-where-columns-miss-the-image",
+         "taps_of(cols[0]) > 0 &&", "taps_of(cols[0]) >= 0 &&"),
+        ("rows-shared-at-the-edge", "taps_of(rows[1]) == 3", "taps_of(rows[1]) > 0"),
         ("overlapping-windows-overwrite",
          "sum[v] += vselect(mine,", "sum[v] = vselect(mine,"),
         ("stride-of-the-other-axis",
@@ -42,8 +53,8 @@ FAULTS = [
          "found = vselect(taps == (ireal)(r * a->s + s), t, found);",
          "found = vselect(taps == (ireal)(s * a->s + r), t, found);"),
         ("last-channels-skipped",
-         "if (c + VL > a->c) c = a->c - VL;\n        max_window(a, 1, v, c, VL, out);",
-         "if (c + VL > a->c) break;\n        max_window(a, 1, v, c, VL, out);"),
+         "if (c + VL > a->c) c = a->c - VL;\n        max_some(a, v, 1, places, two, c, out);",
+         "if (c + VL > a->c) break;\n        max_some(a, v, 1, places, two, c, out);"),
     ]),
     *faults_in("minigrad/nn/fused.py", "tests/nn/test_fused.py", [
         ("relu-left-to-a-pool-that-misses", "and module.dilation == (1, 1) and", "and"),
