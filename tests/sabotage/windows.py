@@ -199,7 +199,11 @@ FAULTS = [
         ("narrow-phases-side-by-side",
          "(o->h0 + (r->i0 + i) * o->h_step) *", "(o->h0 + r->i0 + i) *"),
         ("narrow-last-pixel-twice",
-         "(q + 1 < pixels ? two_pixels : one_pixel)", "(q < pixels ? two_pixels : one_pixel)"),
+         "(q + 1 < pixels ? two : one)", "(q < pixels ? two : one)"),
+        ("narrow-skips-a-tap-of-the-first-row",
+         "(at + x->tap[s.lo] < 0 ||", "(at + x->tap[s.lo] <= 0 ||"),
+        ("narrow-skips-by-the-first-pixel", "{least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi}", "a"),
+        ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
     ]),
     *faults_in("src/simd/conv_images_grad_w.c", NARROW, [
         ("narrow-sums-of-the-last-band", "args.first = 0;", "args.first = 1;"),
