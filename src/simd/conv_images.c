@@ -6,6 +6,7 @@
  */
 #include "images.h"
 
+enum { COLUMNS = 2 };                /* of a tile: 12 sums, as in block.h */
 enum { PANEL = 2 * VL };             /* outputs whose weights one task packs */
 
 typedef struct {

@@ -213,6 +213,7 @@ FAULTS = [
     ]),
     *faults_in("src/simd/conv_images_grad_w.c", NARROW, [
         ("narrow-sums-of-the-last-band", "args.first = 0;", "args.first = 1;"),
+        ("narrow-sums-of-the-first-outputs", "s.gy = gy + k * s.pixels * VL;", "s.gy = gy;"),
         ("narrow-parts-all-the-first", "sums + part * size + e * VL", "sums + 0 * size + e * VL"),
         ("narrow-lanes-half-added", "l < VL; l++) total +=", "l < VL / 2; l++) total +="),
         ("narrow-gradient-lanes-of-old",
