@@ -34,7 +34,7 @@ cdef extern from "conv.h" nogil:
         const void *bias
         const void *scale
         const void *residual
-        int relu
+        int relu, skips_padding
         double *moments
         Py_ssize_t *moment_pixels
 

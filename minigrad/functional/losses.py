@@ -129,7 +129,8 @@ def cross_entropy(
         x, labels, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
     )
     total = weight_of_rows(labels, weight, ignore_index)
-    return reduced(op, losses.reshape(sizes), reduction, total)
+    losses = losses if len(sizes) == 1 else losses.reshape(sizes)
+    return reduced(op, losses, reduction, total)
 
 
 def soft_rows(x: Any, target: Any, weight: Any, label_smoothing: float) -> Any:

@@ -82,7 +82,8 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if which == GRAD_X:
         inputs = g.group_k
-        products = <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (g.stride_h * g.stride_w)
+        products = min(products, <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (
+            g.stride_h * g.stride_w))  # what meets only padding is left out
     if inputs * g.R * g.S > MOST_TAPS:
         return INFINITY
     return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes)

@@ -125,6 +125,7 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
+        p.skips_padding = False
         images = end.scale == NULL and end.mean == NULL and takes_images(g, FORWARD, typenum)
         run_forward(&p, t, typenum, flop_of(g), images, end, memo_of(w))
     finally:
@@ -150,6 +151,7 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) exc
         p.w_in = g.group_c * p.w_out
         p.w_group = g.group_k * p.w_in
         p.bias, p.scale, p.residual, p.relu = NULL, NULL, NULL, False
+        p.skips_padding = True
         for r in range(g.R):
             for s in range(g.S):
                 if plan_phase(g, t, r, s, &p):

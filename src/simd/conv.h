@@ -73,6 +73,7 @@ typedef struct {
     const void *bias;                /* groups * group_outputs values, or NULL */
     const void *scale, *residual;    /* Y = (A W) scale + bias + residual; as bias, as out.data */
     int relu;
+    int skips_padding;               /* a tap that meets only padding may be left out */
     double *moments;                 /* of Y: (bands, 3, all outputs), see moments.h; or NULL */
     intptr_t *moment_pixels;         /* (bands,): outputs that each of them has seen */
 } conv_forward_plan;

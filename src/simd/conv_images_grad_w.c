@@ -1,10 +1,14 @@
 /* conv_images_grad_w.c: the weight gradient of narrow layers, vectors running over images.
  *
- * Design: gy is turned to planes as x is (images.h), and a tile holds 6 taps x 2 outputs in
+ * Design: gy is turned to planes as x is (images.h), and a tile holds 6 taps x 2 (4) outputs in
  * registers over all pixels of a band: sums of vectors, added to those of the bands before it.
  * merge_task adds up the parts, then the lanes.
  */
 #include "images.h"
+
+/* Of a tile: 12 sums for 8 loads; AVX-512 has registers for 24, and loads that fill whole lines of
+ * a cache, two in a cycle at best: 24 sums for 10 loads. */
+enum { COLUMNS = VBYTES == 64 ? 4 : 2 };
 
 static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
     const conv_band *b = &p->in;
@@ -41,42 +45,35 @@ INLINE void sums_tile(const int rows, const int columns, const sums_args *s) {
     const real *x[ROWS], *gy = s->gy;
     UNROLL(6) for (int i = 0; i < rows; i++) {
         x[i] = s->band + s->tap_at[i];
-        UNROLL(2) for (int j = 0; j < columns; j++)
+        UNROLL(4) for (int j = 0; j < columns; j++)
             sum[i * columns + j] = s->first ? vset(0) : vload(s->sums + (j * s->depth + i) * VL);
     }
     for (intptr_t p = 0; p < s->pixels; p++, gy += VL) {
         vreal grad[COLUMNS];
-        UNROLL(2) for (int j = 0; j < columns; j++) grad[j] = vload(gy + j * s->pixels * VL);
+        UNROLL(4) for (int j = 0; j < columns; j++) grad[j] = vload(gy + j * s->pixels * VL);
         UNROLL(6) for (int i = 0; i < rows; i++) {
             const vreal value = vload(x[i] + s->pixel_at[p]);
-            UNROLL(2) for (int j = 0; j < columns; j++) sum[i * columns + j] += value * grad[j];
+            UNROLL(4) for (int j = 0; j < columns; j++) sum[i * columns + j] += value * grad[j];
         }
     }
-    UNROLL(6) for (int i = 0; i < rows; i++) UNROLL(2) for (int j = 0; j < columns; j++)
+    UNROLL(6) for (int i = 0; i < rows; i++) UNROLL(4) for (int j = 0; j < columns; j++)
         vstore(s->sums + (j * s->depth + i) * VL, sum[i * columns + j]);
 }
 
-static void two_outputs(int rows, const sums_args *s) {
+INLINE void rows_tile(int rows, const int columns, const sums_args *s) {
     switch (rows) {
-    case 1: sums_tile(1, 2, s); break;
-    case 2: sums_tile(2, 2, s); break;
-    case 3: sums_tile(3, 2, s); break;
-    case 4: sums_tile(4, 2, s); break;
-    case 5: sums_tile(5, 2, s); break;
-    default: sums_tile(6, 2, s);
+    case 1: sums_tile(1, columns, s); break;
+    case 2: sums_tile(2, columns, s); break;
+    case 3: sums_tile(3, columns, s); break;
+    case 4: sums_tile(4, columns, s); break;
+    case 5: sums_tile(5, columns, s); break;
+    default: sums_tile(6, columns, s);
     }
 }
 
-static void one_output(int rows, const sums_args *s) {
-    switch (rows) {
-    case 1: sums_tile(1, 1, s); break;
-    case 2: sums_tile(2, 1, s); break;
-    case 3: sums_tile(3, 1, s); break;
-    case 4: sums_tile(4, 1, s); break;
-    case 5: sums_tile(5, 1, s); break;
-    default: sums_tile(6, 1, s);
-    }
-}
+static void one_output(int rows, const sums_args *s) { rows_tile(rows, 1, s); }
+static void two_outputs(int rows, const sums_args *s) { rows_tile(rows, 2, s); }
+static void most_outputs(int rows, const sums_args *s) { rows_tile(rows, COLUMNS, s); }
 
 /* All taps of all outputs over the pixels of a band; taps are shared out evenly among tiles. */
 static void all_sums(intptr_t outputs, sums_args s) {
@@ -84,15 +81,18 @@ static void all_sums(intptr_t outputs, sums_args s) {
     const intptr_t *tap_at = s.tap_at;
     const real *gy = s.gy;
     real *sums = s.sums;
-    for (intptr_t k = 0; k < outputs; k += COLUMNS)
+    intptr_t columns;
+    for (intptr_t k = 0; k < outputs; k += columns) {
+        columns = outputs - k >= COLUMNS ? COLUMNS : outputs - k >= 2 ? 2 : 1;
         for (intptr_t tile = 0; tile < tiles; tile++) {
             const intptr_t t = s.depth * tile / tiles;
             s.tap_at = tap_at + t;
             s.gy = gy + k * s.pixels * VL;
             s.sums = sums + (k * s.depth + t) * VL;
-            (k + 1 < outputs ? two_outputs : one_output)((int)(s.depth * (tile + 1) / tiles - t),
-                                                         &s);
+            (columns == COLUMNS ? most_outputs : columns == 2 ? two_outputs : one_output)(
+                (int)(s.depth * (tile + 1) / tiles - t), &s);
         }
+    }
 }
 
 static void task(const void *plan, intptr_t index, void *scratch) {

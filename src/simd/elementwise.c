@@ -5,9 +5,9 @@
  * function, so an element's value never depends on where it lies, on `n` or on who cut the array.
  *
  * Arithmetic, abs, sqrt and relu are exact, or rounded once: the same bits as NumPy's. In float32
- * exp, log and tanh are within 1.5 units in the last place and sigmoid within 2.5 (range reduction
- * and polynomials from Cephes by S. L. Moshier and SLEEF by N. Shibata); in float64 they are the C
- * library's. Denormals are not flushed here: nothing accumulates.
+ * exp and log are within 1.5 units in the last place, tanh within 1.6 and sigmoid within 2.5 (range
+ * reduction and polynomials from Cephes by S. L. Moshier and SLEEF by N. Shibata); in float64 they
+ * are the C library's. Denormals are not flushed here: nothing accumulates.
  *
  * Absent on purpose: threads, shapes, broadcasting (src/kernels/elementwise.pyx). */
 #include "elementwise.h"
@@ -165,8 +165,10 @@ INLINE vreal log_v(vreal x) {
     return vselect((vmask)(x >= vset(0.0f)), y, vset(NAN));      /* negative or NaN */
 }
 
-/* tanh x by its odd polynomial near 0, else 1 - 2 / (e^2|x| + 1) with the sign of x. */
+/* tanh x by its odd polynomial near 0, else 1 - 2 / (e^2|x| + 1), with the sign of x.  e^2|x| is
+ * 2^k 2^f, k + f = |x| 2 / ln 2, |f| <= 1/2; from 10 on, tanh is 1. */
 INLINE vreal tanh_v(vreal x) {
+    const vreal shift = vset(12583039.0f), two_log2_e = vset(2.88539008177792681f);
     vreal z = x * x, a = abs_v(x);
     vreal p = vset(-5.70498872745e-3f);
     p = p * z + vset(2.06390887954e-2f);
@@ -174,8 +176,19 @@ INLINE vreal tanh_v(vreal x) {
     p = p * z + vset(1.33314422036e-1f);
     p = p * z + vset(-3.33332819422e-1f);
     vreal near = p * z * x + x;
-    vreal far = vset(1.0f) - vset(2.0f) / (vexp(a + a) + vset(1.0f));
-    return vselect((vmask)(a < vset(0.625f)), near, copysign_v(far, x));
+    vreal b = vselect((vmask)(a > vset(10.0f)), vset(10.0f), a);
+    vreal shifted = b * two_log2_e + shift;                      /* 1.5 * 2^23 + 127 + k */
+    vreal f = b * two_log2_e - (shifted - shift);
+    vreal q = vset(1.535336188319500e-4f);
+    q = q * f + vset(1.339887440266574e-3f);
+    q = q * f + vset(9.618437357674640e-3f);
+    q = q * f + vset(5.550332471162809e-2f);
+    q = q * f + vset(2.402264791363012e-1f);
+    q = q * f + vset(6.931472028550421e-1f);
+    q = q * f + vset(1.0f);
+    vreal power = (vreal)((vmask)shifted << 23);                 /* 2^k */
+    vreal far = vset(1.0f) - vset(2.0f) / (q * power + vset(1.0f));
+    return copysign_v(vselect((vmask)(a < vset(0.625f)), near, far), x);
 }
 
 #else

@@ -112,22 +112,32 @@ static void task(const void *plan, intptr_t index, void *scratch) {
 
 enum { RUN = 64, PERIOD = 16 };      /* values in a short sum; vectors that are summed at once */
 
-/* Narrow rows: vectors run on over the ends of rows and meet the same columns every `period`. */
-static void narrow_sums(const real *x, intptr_t m, intptr_t n, intptr_t period, double *out) {
-    const intptr_t whole = m * n / (VL * period) * period;
+/* Narrow rows: vectors run on over the ends of rows, and every `count`, a multiple of the period,
+ * they meet the same columns.  Sums stay in registers where count is a constant. */
+INLINE void sums_of(const intptr_t count, const real *x, intptr_t m, intptr_t n, double *out) {
+    const intptr_t whole = m * n / (VL * count) * count;
     vreal sum[PERIOD];
     for (intptr_t v = 0; v < whole;) {
-        const intptr_t end = least(whole, v + RUN * period);
-        for (intptr_t j = 0; j < period; j++) sum[j] = vset(0);
-        for (; v < end; v += period)
-            for (intptr_t j = 0; j < period; j++) sum[j] += vload(x + (v + j) * VL);
-        for (intptr_t j = 0, k = 0; j < period; j++) {
+        const intptr_t end = least(whole, v + RUN * count);
+        UNROLL(12) for (intptr_t j = 0; j < count; j++) sum[j] = vset(0);
+        for (; v < end; v += count)
+            UNROLL(12) for (intptr_t j = 0; j < count; j++) sum[j] += vload(x + (v + j) * VL);
+        for (intptr_t j = 0, k = 0; j < count; j++) {
             real lanes[VL];
             vstore(lanes, sum[j]);
             for (int lane = 0; lane < VL; lane++, k = k + 1 < n ? k + 1 : 0) out[k] += lanes[lane];
         }
     }
     for (intptr_t e = whole * VL; e < m * n; e++) out[e % n] += x[e];
+}
+
+static void narrow_sums(const real *x, intptr_t m, intptr_t n, intptr_t period, double *out) {
+    if (8 % period == 0)
+        sums_of(8, x, m, n, out);
+    else if (12 % period == 0)
+        sums_of(12, x, m, n, out);
+    else
+        sums_of(period, x, m, n, out);
 }
 
 /* Wide rows: vectors run down the columns. */

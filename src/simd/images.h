@@ -19,7 +19,7 @@
 
 #include "band.h"
 
-enum { ROWS = 6, COLUMNS = 2 };      /* of a tile: 12 sums, as in block.h */
+enum { ROWS = 6 };                   /* of a tile */
 
 INLINE intptr_t depth_of(const conv_band *b) {
     return b->h.taps * b->w.taps * b->group_channels;

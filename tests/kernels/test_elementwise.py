@@ -104,6 +104,15 @@ def test_unary_kernels(dtype, name, size, seed):
 
 
 @DTYPES
+def test_tanh_is_odd_and_within_two_units_everywhere(dtype):
+    """Between its two formulas, where it reaches 1, and at 0, which keeps its sign."""
+    x = np.concatenate([np.linspace(0, 12, 40001), np.linspace(0.6, 0.7, 40001)]).astype(dtype)
+    got = kernel.tanh(x)
+    check_ulps(got, np.tanh(x.astype(np.longdouble)), dtype, 2)
+    assert np.all(got <= 1) and kernel.tanh(-x).tobytes() == (-got).tobytes()
+
+
+@DTYPES
 @pytest.mark.parametrize("exponent", [2.0, 0.5, -1.0, 3.0, 0.0, 1.0, -0.5, 1.7])
 def test_pow_with_a_number_as_exponent(dtype, exponent):
     x = np.concatenate([values(dtype), np.linspace(0.01, 20, 50, dtype=dtype)])
