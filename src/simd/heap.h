@@ -1,11 +1,14 @@
 /* heap.h: memory in large pieces that are split and joined.
  *
  * Design: a heap of chunks, whole pages each, in one list by address. What is asked for is cut from
- * the smallest free chunk that holds it, the lowest of equals; a chunk that is given back is joined
- * with free neighbors that it touches. When none is large enough, fresh pages are mapped behind the
- * last chunk, so they join it as well: a free end only grows by what it lacks. For that the heap
- * lives in a gap: a long stretch of address space that was empty when we looked, and that others
- * fill from its far end. A gap that is full or limited is left and the next begun.
+ * the smallest free chunk that holds it, the lowest of equals. A hole is cut at its upper end: a
+ * backward pass frees downward, so the rest joins what is freed next. A chunk that is given back is
+ * joined with free neighbors that it touches.
+ *
+ * When no chunk is large enough, fresh pages are mapped behind the last, so they join it as well: a
+ * free end only grows by what it lacks. For that the heap lives in a gap: a long stretch of address
+ * space that was empty when we looked, and that others fill from its far end. A gap that is full or
+ * limited is left and the next begun.
  *
  * Free chunks are a treap, ordered by (bytes, address) and heap-ordered by a hash of the address
  * (Seidel and Aragon 1996), so a search takes O(log n). Every chunk starts with its header.
@@ -222,15 +225,17 @@ static heap_chunk *heap_take(size_t bytes) {
     if (!chunk) chunk = heap_grow(bytes);
     if (!chunk) return NULL;
     heap_remove(chunk);
-    if (chunk->bytes > bytes) {
-        heap_chunk *rest = (heap_chunk *)((char *)chunk + bytes);
-        rest->bytes = chunk->bytes - bytes;
-        rest->fresh = chunk->fresh;
-        chunk->bytes = bytes;
-        heap_link(rest, chunk);
-        heap_insert(rest);
-    }
-    return chunk;
+    if (chunk->bytes == bytes) return chunk;
+    const int hole = heap_end_of(chunk) == (char *)chunk->above;
+    const size_t rest = chunk->bytes - bytes;
+    heap_chunk *upper = (heap_chunk *)((char *)chunk + (hole ? rest : bytes));
+    upper->bytes = hole ? bytes : rest;
+    upper->fresh = chunk->fresh;
+    upper->free = 0;
+    chunk->bytes -= upper->bytes;
+    heap_link(upper, chunk);
+    heap_insert(hole ? chunk : upper);
+    return hole ? upper : chunk;
 }
 
 /* A free chunk to the system. A refusal (too many mappings) leaves it free. */

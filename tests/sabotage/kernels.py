@@ -99,8 +99,10 @@ FAULTS = [
          "above && above->free && heap_end_of(chunk) == (char *)above", "above && above->free"),
         ("header-left-in-fresh-pages",
          "if (chunk->fresh) memset(next, 0, sizeof(heap_chunk));", ""),
-        ("rest-of-a-used-chunk-is-fresh", "rest->fresh = chunk->fresh;", "rest->fresh = 1;"),
+        ("rest-of-a-used-chunk-is-fresh", "upper->fresh = chunk->fresh;", "upper->fresh = 1;"),
         ("any-hole-that-fits", "at = at->smaller;", "break;"),
+        ("holes-filled-from-below",
+         "const int hole = heap_end_of(chunk) == (char *)chunk->above;", "const int hole = 0;"),
         ("treap-merged-without-the-larger", "*at = smaller ? smaller : larger;", "*at = smaller;"),
     ]),
     *faults_in("src/simd/pool.h", MEMORY, [

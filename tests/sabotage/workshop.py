@@ -138,6 +138,7 @@ class Workshop:
                 made.unlink()
         for name in modules if fault.file.endswith(".h") else []:
             for made in [*self.bench.glob(f"build/temp*/**/{name}.o"),
+                         *self.bench.glob(f"build/lib*/**/{name}.*.so"),
                          *self.bench.glob(f"minigrad/**/{name}.*.so")]:  # fmt: skip
                 made.unlink()
         if modules:
