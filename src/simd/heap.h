@@ -37,13 +37,13 @@ typedef struct heap_chunk {
 } heap_chunk;
 
 static struct {
-    heap_chunk *last;                      /* the chunk with the highest address */
+    heap_chunk *first, *last;              /* the chunks with the lowest and highest address */
     heap_chunk *root;                      /* of the treap */
     size_t free_bytes, free_chunks;
     char *gap, *gap_end;
     size_t page;                           /* chunks are multiples of it */
     int use_huge;
-} heap = {NULL, NULL, 0, 0, NULL, NULL, 4096, 1};
+} heap = {NULL, NULL, NULL, 0, 0, NULL, NULL, 4096, 1};
 
 static size_t heap_round(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
@@ -124,14 +124,16 @@ static void heap_remove(heap_chunk *chunk) {
 
 static void heap_link(heap_chunk *chunk, heap_chunk *below) {
     chunk->below = below;
-    chunk->above = below ? below->above : NULL;
+    chunk->above = below ? below->above : heap.first;
     if (below) below->above = chunk;
+    else heap.first = chunk;
     if (chunk->above) chunk->above->below = chunk;
     else heap.last = chunk;
 }
 
 static void heap_unlink(heap_chunk *chunk) {
     if (chunk->below) chunk->below->above = chunk->above;
+    else heap.first = chunk->above;
     if (chunk->above) chunk->above->below = chunk->below;
     else heap.last = chunk->below;
 }

@@ -228,15 +228,24 @@ def test_data_start_at_varying_distances_from_a_page():
     assert len({a.ctypes.data % 4096 for a in arrays}) == 15
 
 
-def test_limited_address_space_is_used_to_the_end():
-    pytest.importorskip("resource")
-    if not os.path.exists("/proc/self/statm"):
-        pytest.skip("needs /proc")
-    code = """
+LIMITED = """
 import resource
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 100 * MB, -1))
 limited = resource.getrlimit(resource.RLIMIT_AS)[0] == now + 100 * MB
+"""
+
+
+def limited(code):
+    """Run `code` in a new process that gets 100 MB more than it has: no gap is longer."""
+    pytest.importorskip("resource")
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("needs /proc")
+    run(LIMITED + code)
+
+
+def test_limited_address_space_is_used_to_the_end():
+    code = """
 for _ in range(3):
     live = []
     try:
@@ -247,4 +256,23 @@ for _ in range(3):
     assert all((a == i).all() for i, a in enumerate(live))
     assert not limited or 25 <= len(live) <= 34, len(live)
 """
-    run(code)
+    limited(code)
+
+
+def test_a_heap_in_many_places_loses_nothing():
+    code = """
+rng = np.random.default_rng(5)
+live = {}
+for step in range(3000):
+    if live and rng.random() < 0.5:
+        mark = list(live)[int(rng.integers(len(live)))]
+        assert (live.pop(mark) == mark % 251).all()
+    elif len(live) < 25:
+        live[step] = take(int(rng.integers(256 * KB, 3 * MB)))
+        live[step].fill(step % 251)
+    if step % 100 == 0:
+        memory.empty_cache()
+        assert stats()["cached_bytes"] == stats()["cached_blocks"] == 0
+assert all((a == mark % 251).all() for mark, a in live.items())
+"""
+    limited(code)
