@@ -120,7 +120,7 @@ static void heap_remove(heap_chunk *chunk) {
     heap.free_chunks--;
 }
 
-/* ---- the list by address ---------------------------------------------------------------------- */
+/* ---- the list by address --------------------------------------------------------------------- */
 
 static void heap_link(heap_chunk *chunk, heap_chunk *below) {
     chunk->below = below;
@@ -162,7 +162,7 @@ static heap_chunk *heap_give(heap_chunk *chunk) {
     return chunk;
 }
 
-/* ---- pages from the system, and back ---------------------------------------------------------- */
+/* ---- pages from the system, and back --------------------------------------------------------- */
 
 /* Pages exactly there, or NULL. */
 static char *heap_map_at(char *at, size_t bytes) {
