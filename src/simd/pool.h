@@ -113,7 +113,8 @@ static void *pool_from_heap(size_t bytes) {
     if (!chunk) return NULL;
     const size_t distance = 2 * POOL_LINE + 256 * (pool.color++ % POOL_COLORS);
     char *data = (char *)chunk + distance;
-    pool_block made = {NULL, chunk->bytes - distance, chunk->bytes, chunk, POOL_CHUNK, chunk->fresh};
+    const size_t held = chunk->bytes;
+    pool_block made = {NULL, held - distance, held, chunk, POOL_CHUNK, chunk->fresh};
     *pool_header(data) = made;
     chunk->fresh = 0;
     return data;
