@@ -276,7 +276,8 @@ def mark_the_pool(nbytes):
     room = memory.empty_array(2**24, np.uint32)  # chunks are cut from here
     room.fill(MARK)
     if nbytes >= CHUNK:
-        return range(room.ctypes.data, room.ctypes.data + room.nbytes)
+        start = room.ctypes.data // PAGE * PAGE  # the chunk's: data start at varying distances
+        return range(start, start + room.nbytes)
     size = min(capacity(nbytes), CHUNK - 4) // 4
     blocks = [memory.empty_array(size, np.uint32) for _ in range(12)]
     for block in blocks:
