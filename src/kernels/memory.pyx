@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Memory for results and scratch, from a pool of blocks that are used again.
 
-Design. Arrays of 4 KiB and more own a block of the pool (`pool.h`): 64-byte aligned, huge pages
-from 2 MiB on, back in the pool when the last ndarray over it dies. Such an array is an ordinary
-NumPy array that owns its data; its memory handler (NumPy's NEP 49) is ours, so it needs no base
-object and `del` is all there is to know. Smaller arrays are NumPy's own: its cache is faster there.
+Design. Arrays of 4 KiB and more own a block of the pool (`pool.h`): 64-byte aligned, from
+256 KiB on cut from a heap of huge pages (`heap.h`), back in the pool when the last ndarray over it
+dies. Such an array is an ordinary NumPy array that owns its data; its memory handler (NumPy's NEP
+49) is ours, so it needs no base object and `del` is all there is to know. Smaller arrays are
+NumPy's own: its cache is faster there.
 
 `pooled_arrays` makes NumPy's *own* results (the temporaries of backward rules) come from the pool
 too. It is entered by the reverse sweep and left with it; it is never left installed.

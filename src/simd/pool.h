@@ -1,16 +1,16 @@
 /* pool.h: memory blocks that are used again.
  *
- * Design: fresh pages are expensive (up to 9 us each on a virtual machine), so a block that is
- * given back waits in a list for the next request of its size class. Classes are four to a power
- * of two; a block is never split or joined. Blocks of 1 MiB and more are mapped by us, from 2 MiB
- * on aligned to 2 MiB with huge pages asked for; smaller ones come from malloc. Every block
- * starts with a 64-byte header, so its data are 64-byte aligned and giving back needs no size.
+ * Design: fresh pages are expensive (up to 9 us each on a virtual machine), so what is given back
+ * waits for the next request. From 256 KiB on, blocks are chunks of a heap that splits and joins
+ * them (heap.h). Smaller ones come from malloc and wait in a list of their size class, four to a
+ * power of two, never split or joined. A block's 64-byte header lies just before its data, which
+ * are 64-byte aligned, so giving back needs no size.
  *
- * Data of mapped blocks start at varying distances from a page: arrays of the same size would
- * otherwise compete for the same cache sets.
+ * Data in chunks start at varying distances from a page: arrays of the same size would otherwise
+ * compete for the same cache sets.
  *
- * Absent on purpose: arrays and Python (memory.pyx). One lock guards the lists; it is taken around
- * fork(). Included by memory.pyx alone, so everything is static. */
+ * Absent on purpose: arrays and Python (memory.pyx). One lock guards lists and heap; it is taken
+ * around fork(). Included by memory.pyx alone, so everything is static. */
 #ifndef MINIGRAD_POOL_H
 #define MINIGRAD_POOL_H
 
@@ -25,29 +25,32 @@
 static SRWLOCK pool_lock = SRWLOCK_INIT;
 static void pool_acquire(void) { AcquireSRWLockExclusive(&pool_lock); }
 static void pool_release(void) { ReleaseSRWLockExclusive(&pool_lock); }
+#define POOL_HEAP SIZE_MAX                 /* no heap: all blocks are malloc's */
 #else
 #include <pthread.h>
-#include <sys/mman.h>
+#include "heap.h"
+#define POOL_HEAP ((size_t)1 << 18)        /* blocks from here on are chunks of the heap */
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static void pool_acquire(void) { pthread_mutex_lock(&pool_lock); }
 static void pool_release(void) { pthread_mutex_unlock(&pool_lock); }
 #endif
 
 #define POOL_MIN ((size_t)4096)            /* the smallest class; smaller requests are malloc's */
-#define POOL_MAP ((size_t)1 << 20)         /* blocks from here on are mapped by us */
-#define POOL_HUGE ((size_t)1 << 21)        /* size and alignment of a huge page */
 #define POOL_CLASSES 200
 #define POOL_LINE 64                       /* the header, and the alignment of data */
+#define POOL_COLORS 15                     /* distances of data in a chunk, 256 bytes apart */
 #define POOL_SLACK ((size_t)64 << 20)      /* cached bytes that are kept whatever the peak was */
 
 typedef struct pool_block {
     struct pool_block *next;               /* while it waits */
     size_t capacity;                       /* bytes from the data on */
-    void *base;                            /* what the system gave */
-    size_t mapped;                         /* bytes mapped; 0: from malloc */
-    int size_class;                        /* -1: not pooled */
-    int fresh;                             /* 1: mapped and never handed out: all zero */
+    size_t held;                           /* bytes that the counts say */
+    void *base;                            /* what malloc gave, or the chunk */
+    int size_class;                        /* or one of the next two */
+    int fresh;                             /* 1: never handed out before: all zero */
 } pool_block;
+
+enum { POOL_PLAIN = -1, POOL_CHUNK = -2 };  /* malloc's, not counted; the heap's */
 
 typedef struct {
     size_t live_bytes, live_blocks;        /* handed out */
@@ -60,10 +63,9 @@ static struct {
     pool_block *waiting[POOL_CLASSES];
     pool_counts counts;
     size_t color;                          /* varies the distance of data from a page */
-    int use_huge;
     int poison;                            /* fill what is handed out with NaN */
     long refuse_in;                        /* for tests: requests until one is refused; < 0: none */
-} pool = {{0}, {0, 0, 0, 0, 0, 0, 0}, 0, 1, 0, -1};
+} pool = {{0}, {0, 0, 0, 0, 0, 0, 0}, 0, 0, -1};
 
 static pool_block *pool_header(void *data) { return (pool_block *)((char *)data - POOL_LINE); }
 
@@ -86,47 +88,46 @@ static void *pool_from_malloc(size_t bytes, int size_class) {
     if (!base) return NULL;
     char *data = base + POOL_LINE;
     data += (POOL_LINE - (uintptr_t)data % POOL_LINE) % POOL_LINE;
-    pool_block made = {NULL, bytes, base, 0, size_class, 0};
+    pool_block made = {NULL, bytes, bytes, base, size_class, 0};
     *pool_header(data) = made;
     return data;
 }
 
 #ifdef _WIN32
-static void *pool_from_map(size_t bytes, int size_class) {
-    return pool_from_malloc(bytes, size_class);
+static void *pool_from_heap(size_t bytes) {
+    (void)bytes;
+    return NULL;
 }
+static void pool_to_heap(pool_block *block, size_t most) {
+    (void)block;
+    (void)most;
+}
+static void heap_release_all(void) {}
+static size_t pool_heap_bytes(void) { return 0; }
+static size_t pool_heap_chunks(void) { return 0; }
 #else
-static void *pool_from_map(size_t bytes, int size_class) {
-    size_t total = bytes + POOL_MIN;       /* header and distance fit in one page */
-    size_t align = bytes >= POOL_HUGE ? POOL_HUGE : 0;
-    char *base = (char *)mmap(NULL, total + align, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == (char *)MAP_FAILED) return NULL;
-    if (align) {                           /* cut what lies before and after the aligned part */
-        size_t before = (POOL_HUGE - (uintptr_t)base % POOL_HUGE) % POOL_HUGE;
-        if (before) munmap(base, before);
-        base += before;
-        if (align > before) munmap(base + total, align - before);
-#ifdef MADV_HUGEPAGE
-        if (pool.use_huge) madvise(base, total, MADV_HUGEPAGE);
-#endif
-    }
-    size_t distance = POOL_LINE + 256 * (pool.color++ % 15);
-    pool_block made = {NULL, bytes, base, total, size_class, 1};
-    *pool_header(base + distance) = made;
-    return base + distance;
+/* A chunk: its header, a distance, the block's header, `bytes` of data. */
+static void *pool_from_heap(size_t bytes) {
+    const size_t before = 2 * POOL_LINE + 256 * (POOL_COLORS - 1);
+    heap_chunk *chunk = heap_take(heap_round(before + bytes, heap.page));
+    if (!chunk) return NULL;
+    const size_t distance = 2 * POOL_LINE + 256 * (pool.color++ % POOL_COLORS);
+    char *data = (char *)chunk + distance;
+    const size_t held = chunk->bytes;
+    pool_block made = {NULL, held - distance, held, chunk, POOL_CHUNK, chunk->fresh};
+    *pool_header(data) = made;
+    chunk->fresh = 0;
+    return data;
 }
-#endif
 
-static void pool_to_system(pool_block *block) {
-#ifndef _WIN32
-    if (block->mapped) {
-        munmap(block->base, block->mapped);
-        return;
-    }
-#endif
-    free(block->base);
+/* Back to the heap, which keeps `most` bytes waiting, or gives the chunk to the system. */
+static void pool_to_heap(pool_block *block, size_t most) {
+    heap_chunk *chunk = heap_give((heap_chunk *)block->base);
+    if (heap.free_bytes > most) heap_release(chunk);
 }
+static size_t pool_heap_bytes(void) { return heap.free_bytes; }
+static size_t pool_heap_chunks(void) { return heap.free_chunks; }
+#endif
 
 /* Give every waiting block back to the system; the lock is held. */
 static void pool_drop(void) {
@@ -134,54 +135,48 @@ static void pool_drop(void) {
         while (pool.waiting[i]) {
             pool_block *block = pool.waiting[i];
             pool.waiting[i] = block->next;
-            pool_to_system(block);
+            free(block->base);
         }
     }
+    heap_release_all();
     pool.counts.cached_bytes = pool.counts.cached_blocks = 0;
 }
 
-/* A waiting block for a request, and its class: of the request's own, or, where fresh pages would
- * be mapped, up to twice as large. */
-static pool_block *pool_waiting(int *size_class, size_t capacity) {
-    const int most = capacity >= POOL_MAP ? *size_class + 4 : *size_class;
-    for (int i = *size_class; i <= most && i < POOL_CLASSES; i++)
-        if (pool.waiting[i]) {
-            *size_class = i;
-            return pool.waiting[i];
-        }
-    return NULL;
+/* A block of at least `bytes` that waited in the list of its class, or a new one; NULL: refused. */
+static void *pool_small(size_t bytes) {
+    size_t capacity;
+    const int size_class = pool_class(bytes, &capacity);
+    pool_block *block = pool.waiting[size_class];
+    if (!block) return pool_from_malloc(capacity, size_class);
+    pool.waiting[size_class] = block->next;
+    pool.counts.cached_bytes -= capacity;
+    pool.counts.cached_blocks--;
+    pool.counts.reused++;
+    return (char *)block + POOL_LINE;
+}
+
+static void *pool_large(size_t bytes) {
+    void *data = pool_from_heap(bytes);
+    if (data) pool.counts.reused += !pool_header(data)->fresh;
+    return data;
 }
 
 /* A block of at least `bytes`, 64-byte aligned, or NULL when the system refuses. */
 static void *pool_take(size_t bytes) {
     if (bytes > (size_t)PTRDIFF_MAX / 4) return NULL;
-    size_t capacity;
-    int size_class = pool_class(bytes, &capacity);
     pool_acquire();
     if (pool.refuse_in >= 0 && pool.refuse_in-- == 0) {
         pool_release();
         return NULL;
     }
-    pool_block *block = pool_waiting(&size_class, capacity);
     void *data = NULL;
-    if (block) {
-        capacity = block->capacity;
-        pool.waiting[size_class] = block->next;
-        pool.counts.cached_bytes -= capacity;
-        pool.counts.cached_blocks--;
-        pool.counts.reused++;
-        data = (char *)block + POOL_LINE;
-        block->fresh = 0;
-    } else {
-        for (int attempt = 0; attempt < 2 && !data; attempt++) {
-            if (attempt) pool_drop();      /* refused: once more with what we had kept */
-            data = capacity >= POOL_MAP ? pool_from_map(capacity, size_class)
-                                        : pool_from_malloc(capacity, size_class);
-        }
+    for (int attempt = 0; attempt < 2 && !data; attempt++) {
+        if (attempt) pool_drop();          /* refused: once more with what we had kept */
+        data = bytes >= POOL_HEAP ? pool_large(bytes) : pool_small(bytes);
     }
     pool.counts.requests++;
     if (data) {
-        pool.counts.live_bytes += capacity;
+        pool.counts.live_bytes += pool_header(data)->held;
         pool.counts.live_blocks++;
         if (pool.counts.live_bytes > pool.counts.peak_bytes)
             pool.counts.peak_bytes = pool.counts.live_bytes;
@@ -194,20 +189,22 @@ static void *pool_take(size_t bytes) {
 static void pool_give(void *data) {
     if (!data) return;
     pool_block *block = pool_header(data);
-    if (block->size_class < 0) {
+    if (block->size_class == POOL_PLAIN) {
         free(block->base);
         return;
     }
     pool_acquire();
-    pool.counts.live_bytes -= block->capacity;
+    pool.counts.live_bytes -= block->held;
     pool.counts.live_blocks--;
-    size_t kept = pool.counts.cached_bytes + block->capacity;
-    if (kept > 2 * pool.counts.peak_bytes + POOL_SLACK) {
-        pool_to_system(block);
+    const size_t most = 2 * pool.counts.peak_bytes + POOL_SLACK, kept = pool.counts.cached_bytes;
+    if (block->size_class == POOL_CHUNK) {
+        pool_to_heap(block, most - kept);
+    } else if (kept + pool_heap_bytes() + block->held > most) {
+        free(block->base);
     } else {
         block->next = pool.waiting[block->size_class];
         pool.waiting[block->size_class] = block;
-        pool.counts.cached_bytes = kept;
+        pool.counts.cached_bytes += block->held;
         pool.counts.cached_blocks++;
     }
     pool_release();
@@ -216,7 +213,7 @@ static void pool_give(void *data) {
 /* NumPy's four (its handler protocol, NEP 49). Small requests are malloc's, behind a header. */
 static void *pool_malloc(void *context, size_t bytes) {
     (void)context;
-    void *data = bytes < POOL_MIN ? pool_from_malloc(bytes, -1) : pool_take(bytes);
+    void *data = bytes < POOL_MIN ? pool_from_malloc(bytes, POOL_PLAIN) : pool_take(bytes);
     if (data && pool.poison) memset(data, 0xff, bytes);        /* a NaN in every float type */
     return data;
 }
@@ -253,6 +250,8 @@ static void pool_clear(void) {
 static pool_counts pool_read(void) {
     pool_acquire();
     pool_counts counts = pool.counts;
+    counts.cached_bytes += pool_heap_bytes();
+    counts.cached_blocks += pool_heap_chunks();
     pool_release();
     return counts;
 }
@@ -266,9 +265,13 @@ static void pool_refuse_in(long count) {
 
 /* Once, at import: the two switches, and a lock that survives fork(). */
 static void pool_setup(int use_huge, int poison) {
-    pool.use_huge = use_huge;
     pool.poison = poison;
-#ifndef _WIN32
+#ifdef _WIN32
+    (void)use_huge;
+#else
+    heap.use_huge = use_huge;
+    const long page = sysconf(_SC_PAGESIZE);
+    if (page > (long)heap.page) heap.page = (size_t)page;
     pthread_atfork(pool_acquire, pool_release, pool_release);
 #endif
 }

@@ -10,7 +10,6 @@ Where to go next: `test_winograd_deep_edges.py`, fixed cases on both sides of th
 `test_winograd_limits.py`, from which the rule of special values is taken.
 """
 
-import ctypes
 from collections import Counter
 
 import numpy as np
@@ -20,10 +19,17 @@ from hypothesis import strategies as st
 
 import minigrad
 from minigrad._kernels import conv as kernel
-from minigrad._kernels import memory
 from minigrad.reference import conv as ref
 from tests.kernels.probe import THREADS
-from tests.kernels.test_winograd_limits import SPECIALS, capacity, check_spread, of_weight, reach
+from tests.kernels.test_winograd_limits import (
+    SPECIALS,
+    check_nothing_behind,
+    check_spread,
+    mark_the_pool,
+    of_weight,
+    one_pass,
+    reach,
+)
 from tests.kernels.winograd_probe import check_gate, operands, rms, units
 from tests.layouts import check_memory, is_channels_last, lay, same
 from tests.strategies import SEEDS, Axis, Conv
@@ -233,16 +239,7 @@ def test_nothing_is_written_behind_a_result(case, which, count):
     x, w, _, gy = draw(case)
     nbytes = 4 * int(np.prod((case.y_shape, case.x_shape)[which]))
     assume(nbytes >= 4096)
-    memory.empty_cache()  # of blocks that other tests left
     with minigrad.threads(count):
-        both(x, w, gy, case.kwargs)  # its blocks exist from here on
-        blocks = [memory.empty_array((capacity(nbytes) // 4,), np.uint32) for _ in range(12)]
-        for block in blocks:
-            block.fill(0xC0FFEE)
-        places = {block.ctypes.data for block in blocks}
-        blocks.clear()
-        out = both(x, w, gy, case.kwargs)[which]
-    start = out.ctypes.data
-    assert start in places, "the result has a block of another size"
-    spare = (ctypes.c_uint32 * ((capacity(nbytes) - nbytes) // 4)).from_address(start + nbytes)
-    assert set(spare) <= {0xC0FFEE}
+        places = mark_the_pool(nbytes)
+        out = one_pass(which, x, w, gy, case.kwargs)
+    check_nothing_behind(out, places)

@@ -8,6 +8,7 @@ numbers may count as zero. Scratch is at most 64 MB.
 
 import ctypes
 import json
+import mmap
 import subprocess
 import sys
 import threading
@@ -260,10 +261,39 @@ def test_scratch_is_at_most_64_mb(shapes, threads):
     assert found[0][0] > found[0][1] + 2**20  # scratch is counted at all
 
 
+CHUNK, PAGE, MARK = 2**18, max(4096, mmap.PAGESIZE), 0xC0FFEE
+
+
 def capacity(nbytes):
-    """Bytes of the pool's block for a request: four sizes to a power of two."""
+    """Bytes of the pool's small block for a request: four sizes to a power of two."""
     step = 2 ** (int(nbytes - 1).bit_length() - 3)
     return -(-nbytes // step) * step
+
+
+def mark_the_pool(nbytes):
+    """Write MARK over what the pool would give for `nbytes`; the starts that it may have then."""
+    memory.empty_cache()  # of blocks that other tests left
+    room = memory.empty_array(2**24, np.uint32)  # chunks are cut from here
+    room.fill(MARK)
+    if nbytes >= CHUNK:
+        start = room.ctypes.data // PAGE * PAGE  # the chunk's: data start at varying distances
+        return range(start, start + room.nbytes)
+    size = min(capacity(nbytes), CHUNK - 4) // 4
+    blocks = [memory.empty_array(size, np.uint32) for _ in range(12)]
+    for block in blocks:
+        block.fill(MARK)
+    return {block.ctypes.data for block in blocks}
+
+
+def check_nothing_behind(out, places):
+    """All is MARK from the end of a result to the end of its block."""
+    start, nbytes = out.ctypes.data, out.nbytes
+    assert start in places, "the result has another block"
+    end = start + min(capacity(nbytes), CHUNK - 4)
+    if nbytes >= CHUNK:  # whole pages, room for headers and the least distance included
+        end = start // PAGE * PAGE + -(-(nbytes + 3712) // PAGE) * PAGE
+    spare = (ctypes.c_uint32 * ((end - start - nbytes) // 4)).from_address(start + nbytes)
+    assert set(spare) <= {MARK}
 
 
 @given(case=winograd_convs(), which=st.integers(0, 2), extra=st.integers(0, 3))
@@ -271,19 +301,10 @@ def test_nothing_is_written_behind_a_result(case, which, extra):
     x, w, gy = draw(case)
     nbytes = 4 * int(np.prod((case.y_shape, case.x_shape, case.w_shape)[which]))
     assume(nbytes >= 4096)
-    memory.empty_cache()  # of blocks that other tests left
     with minigrad.threads(extra + 1):
-        one_pass(which, x, w, gy, case.kwargs)  # its blocks exist from here on
-        blocks = [memory.empty_array((capacity(nbytes) // 4,), np.uint32) for _ in range(12)]
-        for block in blocks:
-            block.fill(0xC0FFEE)
-        places = {block.ctypes.data for block in blocks}
-        blocks.clear()
+        places = mark_the_pool(nbytes)
         out = one_pass(which, x, w, gy, case.kwargs)
-    start = out.ctypes.data
-    assert start in places, "the result has a block of another size"
-    spare = (ctypes.c_uint32 * ((capacity(nbytes) - nbytes) // 4)).from_address(start + nbytes)
-    assert set(spare) <= {0xC0FFEE}
+    check_nothing_behind(out, places)
 
 
 def test_two_python_threads_at_once_get_the_same_bits():

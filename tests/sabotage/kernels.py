@@ -7,6 +7,7 @@ LOSS = "tests/kernels/test_loss.py tests/ops/test_loss.py"
 OPTIM = "tests/kernels/test_optim.py tests/optim/test_rules.py"
 DROPOUT = "tests/kernels/test_dropout.py tests/ops/test_random.py"
 ELEMENTWISE = "tests/kernels/test_elementwise.py tests/ops/test_elementwise.py"
+MEMORY = "tests/kernels/test_heap.py tests/kernels/test_memory.py"
 
 FAULTS = [
     *faults_in("src/simd/norm.c", NORM, [
@@ -96,5 +97,22 @@ FAULTS = [
         ("last-elements-not-computed",
          "vreal a = f(vload(x + i), vload(y + i));",
          "vreal a = f(vload(x + i), vload(y));"),
+    ]),
+    *faults_in("src/simd/heap.h", MEMORY, [
+        ("joined-across-a-hole",
+         "above && above->free && heap_end_of(chunk) == (char *)above", "above && above->free"),
+        ("header-left-in-fresh-pages",
+         "if (chunk->fresh) memset(next, 0, sizeof(heap_chunk));", ""),
+        ("rest-of-a-used-chunk-is-fresh", "upper->fresh = chunk->fresh;", "upper->fresh = 1;"),
+        ("any-hole-that-fits", "at = at->smaller;", "break;"),
+        ("lowest-chunk-is-the-only-one",
+         "chunk->above = below ? below->above : heap.first;",
+         "chunk->above = below ? below->above : NULL;"),
+        ("holes-filled-from-below",
+         "const int hole = heap_end_of(chunk) == (char *)chunk->above;", "const int hole = 0;"),
+        ("treap-merged-without-the-larger", "*at = smaller ? smaller : larger;", "*at = smaller;"),
+    ]),
+    *faults_in("src/simd/pool.h", MEMORY, [
+        ("used-chunk-is-fresh", "chunk->fresh = 0;", ""),
     ]),
 ]  # fmt: skip

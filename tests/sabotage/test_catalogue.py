@@ -26,5 +26,6 @@ def test_the_workshop_builds_what_a_file_is_part_of():
     assert parts_to_build("src/kernels/conv.pyx") == (["conv"], [])
     modules, objects = parts_to_build("src/simd/pooling.c")
     assert (modules, objects) == (["dispatch"], ["pooling"])
+    assert parts_to_build("src/simd/heap.h") == (["memory"], [])
     modules, objects = parts_to_build("src/simd/block.h")
     assert modules == ["dispatch"] and {"gemm", "conv_forward", "conv_grad_w"} <= set(objects)

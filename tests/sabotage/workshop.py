@@ -54,7 +54,7 @@ def parts_to_build(file: str) -> tuple[list[str], list[str]]:
     headers = {p.name for p in users if p.suffix == ".h"} | {path.name}
     objects = sorted(p.stem for p in users if p.suffix == ".c" and p.stem != "choose")
     inline = [p.stem for p in sorted((ROOT / "src/kernels").glob("*.pyx"))
-              if path.name == "pool.h" and headers & includes(p)]  # fmt: skip
+              if path.name in ("pool.h", "heap.h") and headers & includes(p)]  # fmt: skip
     return (["dispatch"] if objects else []) + inline, objects
 
 
@@ -138,6 +138,7 @@ class Workshop:
                 made.unlink()
         for name in modules if fault.file.endswith(".h") else []:
             for made in [*self.bench.glob(f"build/temp*/**/{name}.o"),
+                         *self.bench.glob(f"build/lib*/**/{name}.*.so"),
                          *self.bench.glob(f"minigrad/**/{name}.*.so")]:  # fmt: skip
                 made.unlink()
         if modules:
