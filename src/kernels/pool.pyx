@@ -2,8 +2,8 @@
 """Pooling: maxima and means over windows of channels-last images, and their gradients.
 
 Design: operands at the door, geometry to tables (`windows.pyx`), rows of work to C
-(`src/simd/pooling.c`). Padding, dilation, ceil_mode and adaptive bins live in the tables only:
-mean, adaptive and global pooling are one kernel.
+(`src/simd/pooling.c`, `pooling_mean.c`). Padding, dilation, ceil_mode and adaptive bins live in the
+tables only: mean, adaptive and global pooling are one kernel.
 
 Conventions: a NaN wins its window, the first NaN if there are several; ties go to the first tap in
 row-major order; a window that misses the image is -inf (maximum, index 0) or 0 (mean), and sends no

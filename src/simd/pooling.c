@@ -1,4 +1,4 @@
-/* pooling.c: the window loops (pooling.h says what they compute, lanes.h how channels are cut). */
+/* pooling.c: maxima over windows (pooling.h: what is computed; lanes.h: how channels are cut). */
 #include "pooling.h"
 
 #include <math.h>
@@ -337,164 +337,13 @@ static void max_gradient(const void *args, intptr_t first, intptr_t last) {
     fp_leave(mode);
 }
 
-/* nv vectors from channel c of the mean of a box of pixels: rows are summed, then their sums. */
-INLINE void mean_box(const mean_pool_args *a, const int nv, const real *x, span rows, span cols,
-                     intptr_t n, real divisor, real *y) {
-    vreal total[4];
-    UNROLL(4) for (int i = 0; i < nv; i++) total[i] = vset(0);
-    for (intptr_t r = rows.lo; r < rows.hi; r++) {
-        vreal sum[4];
-        UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
-        const real *from = x + (r * a->w + cols.lo) * a->c;
-        for (intptr_t s = cols.lo; s < cols.hi; s++, from += a->c)
-            UNROLL(4) for (int i = 0; i < nv; i++) sum[i] += load_lanes(from + i * VL, n);
-        UNROLL(4) for (int i = 0; i < nv; i++) total[i] += sum[i];
-    }
-    UNROLL(4) for (int i = 0; i < nv; i++) store_lanes(y + i * VL, n, total[i] / vset(divisor));
-}
-
-/* A row of fewer channels than lanes, up to `end`; `inside`: x goes on for a vector behind any
- * pixel.  Windows of 2x2 have the loops of `mean_box` unrolled. */
-INLINE void narrow_means(const mean_pool_args *a, const real *x, intptr_t p, int inside, real *y,
-                         const real *end) {
-    const span rows = a->rows[p];
-    const int two = rows.hi - rows.lo == 2;
-    for (intptr_t q = 0; q < a->q; q++, y += a->c) {
-        const span cols = a->cols[q];
-        const int empty = rows.lo >= rows.hi || cols.lo >= cols.hi;
-        const real divisor = empty ? 1 : (real)(a->row_size[p] * a->col_size[q]);
-        if (!inside || y + VL > end)
-            mean_box(a, 1, x, rows, cols, a->c, divisor, y);
-        else if (two && cols.hi - cols.lo == 2)
-            mean_box(a, 1, x + (rows.lo * a->w + cols.lo) * a->c, (span){0, 2}, (span){0, 2}, VL,
-                     divisor, y);
-        else
-            mean_box(a, 1, x, rows, cols, VL, divisor, y);
-    }
-}
-
-INLINE void wide_means(const mean_pool_args *a, const real *x, intptr_t p, real *y) {
-    const span rows = a->rows[p];
-    for (intptr_t q = 0; q < a->q; q++, y += a->c) {
-        const span cols = a->cols[q];
-        const int empty = rows.lo >= rows.hi || cols.lo >= cols.hi;
-        const real divisor = empty ? 1 : (real)(a->row_size[p] * a->col_size[q]);
-        intptr_t c = 0;
-        for (; c + 4 * VL <= a->c; c += 4 * VL)
-            mean_box(a, 4, x + c, rows, cols, VL, divisor, y + c);
-        for (; c < a->c; c += VL) {
-            if (c + VL > a->c) c = a->c - VL;
-            mean_box(a, 1, x + c, rows, cols, VL, divisor, y + c);
-        }
-    }
-}
-
-static void mean_forward(const void *args, intptr_t first, intptr_t last) {
-    const mean_pool_args *a = (const mean_pool_args *)args;
-    const unsigned mode = fp_enter();
-    const intptr_t image_size = a->h * a->w * a->c, row_size = a->q * a->c;
-    const real *end = (const real *)a->y + last * row_size;
-    for (intptr_t row = first; row < last; row++) {
-        const intptr_t image = row / a->p, p = row % a->p;
-        const real *x = (const real *)a->x + image * image_size;
-        real *y = (real *)a->y + row * row_size;
-        if (a->c < VL)
-            narrow_means(a, x, p, image + 1 < a->n && image_size >= VL, y, end);
-        else
-            wide_means(a, x, p, y);
-    }
-    fp_leave(mode);
-}
-
-/* nv vectors of n lanes of one pixel's gradient: gy over its divisor, from every window that covers
- * it.  `divisor` is that of all these windows, or 0 when they differ. */
-INLINE void mean_pixel(const mean_pool_args *a, const int nv, const real *gy, span rows, span cols,
-                       real divisor, intptr_t n, vreal *sum) {
-    UNROLL(4) for (int i = 0; i < nv; i++) sum[i] = vset(0);
-    for (intptr_t p = rows.lo; p < rows.hi; p++)
-        for (intptr_t q = cols.lo; q < cols.hi; q++) {
-            const real *from = gy + (p * a->q + q) * a->c;
-            const vreal own = vset((real)(a->row_size[p] * a->col_size[q]));
-            UNROLL(4) for (int i = 0; i < nv; i++) {
-                const vreal g = load_lanes(from + i * VL, n);
-                sum[i] += divisor != 0 ? g : g / own;
-            }
-        }
-    UNROLL(4) for (int i = 0; i < nv; i++)
-        sum[i] = divisor != 0 ? sum[i] / vset(divisor) : sum[i];
-}
-
-INLINE int same_span(span a, span b) { return a.lo == b.lo && a.hi == b.hi; }
-
-/* A row of fewer channels than lanes, up to `end`: what one pixel gets, the next one gets too, if
- * the same windows cover it. */
-INLINE void narrow_gradient(const mean_pool_args *a, const real *gy, intptr_t h, int inside,
-                            real *gx, const real *end) {
-    const span rows = a->row_outs[h];
-    vreal sum[1];
-    for (intptr_t w = 0; w < a->w; w++, gx += a->c) {
-        const span cols = a->col_outs[w];
-        if (w == 0 || !same_span(cols, a->col_outs[w - 1])) {
-            const real divisor = (real)(a->row_common[h] * a->col_common[w]);
-            if (inside)
-                mean_pixel(a, 1, gy, rows, cols, divisor, VL, sum);
-            else
-                mean_pixel(a, 1, gy, rows, cols, divisor, a->c, sum);
-        }
-        if (gx + VL <= end)
-            vstore(gx, sum[0]);
-        else
-            vstore_first(gx, sum[0], (int)a->c);
-    }
-}
-
-INLINE void wide_gradient(const mean_pool_args *a, const real *gy, intptr_t h, real *gx) {
-    const span rows = a->row_outs[h];
-    for (intptr_t w = 0; w < a->w; w++, gx += a->c) {
-        const span cols = a->col_outs[w];
-        const real divisor = (real)(a->row_common[h] * a->col_common[w]);
-        vreal sum[4];
-        intptr_t c = 0;
-        for (; c + 4 * VL <= a->c; c += 4 * VL) {
-            mean_pixel(a, 4, gy + c, rows, cols, divisor, VL, sum);
-            UNROLL(4) for (int i = 0; i < 4; i++) vstore(gx + c + i * VL, sum[i]);
-        }
-        if (c + 2 * VL <= a->c) {
-            mean_pixel(a, 2, gy + c, rows, cols, divisor, VL, sum);
-            UNROLL(2) for (int i = 0; i < 2; i++) vstore(gx + c + i * VL, sum[i]);
-            c += 2 * VL;
-        }
-        for (; c < a->c; c += VL) {
-            if (c + VL > a->c) c = a->c - VL;
-            mean_pixel(a, 1, gy + c, rows, cols, divisor, VL, sum);
-            vstore(gx + c, sum[0]);
-        }
-    }
-}
-
-/* Rows that the same windows cover are equal: computed once, then copied. */
-static void mean_gradient(const void *args, intptr_t first, intptr_t last) {
-    const mean_pool_args *a = (const mean_pool_args *)args;
-    const unsigned mode = fp_enter();
-    const intptr_t outputs = a->p * a->q * a->c, row_size = a->w * a->c;
-    const real *end = (const real *)a->y + last * row_size;
-    for (intptr_t row = first; row < last; row++) {
-        const intptr_t image = row / a->h, h = row % a->h;
-        const real *gy = (const real *)a->x + image * outputs;
-        real *gx = (real *)a->y + row * row_size;
-        if (row > first && h && same_span(a->row_outs[h], a->row_outs[h - 1]))
-            memcpy(gx, gx - row_size, (size_t)row_size * sizeof(real));
-        else if (a->c < VL)
-            narrow_gradient(a, gy, h, image + 1 < a->n && outputs >= VL, gx, end);
-        else
-            wide_gradient(a, gy, h, gx);
-    }
-    fp_leave(mode);
-}
+/* Means: pooling_mean.c. */
+void NAME(mean_pool_forward)(const void *args, intptr_t first, intptr_t last);
+void NAME(mean_pool_gradient)(const void *args, intptr_t first, intptr_t last);
 
 extern const pooling_kernels NAME(pooling_kernels);
 const pooling_kernels NAME(pooling_kernels) = {.max_forward = max_forward,
                                                .max_gradient = max_gradient,
                                                .max_gather = max_gather,
-                                               .mean_forward = mean_forward,
-                                               .mean_gradient = mean_gradient};
+                                               .mean_forward = NAME(mean_pool_forward),
+                                               .mean_gradient = NAME(mean_pool_gradient)};
