@@ -33,6 +33,8 @@ cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay i
 cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
+cdef double FAR = 1.5                  # a number of y, met tile by tile where no cache holds y
+cdef double LARGE = 4e6                # numbers of such a y; grad_w's 4x4 pixels are ahead in time
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 cdef double PACKED = 1                 # a weight on its way into a panel
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
@@ -138,6 +140,8 @@ cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
         products = 36 * tiles * (multiply * inputs * outs + start * parts(outputs, 2 * lanes))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs)
     c.winograd = g.groups * (products + tiles * maps + weights)
+    if <double>g.N * g.K * g.P * g.Q >= LARGE and (which != GRAD_W or m == 2):
+        c.winograd += FAR * g.N * g.K * g.P * g.Q
     return c
 
 
