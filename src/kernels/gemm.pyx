@@ -28,6 +28,7 @@ cdef Py_ssize_t DEPTH = 384            # rows of a packed panel: 24 KiB, in L1 b
 cdef Py_ssize_t ROWS = 144             # rows of C in a task: its A, 216 KiB, in L2
 cdef Py_ssize_t TURNED = 256 * 1024    # bytes of a block of C^T that is turned: in L2
 cdef double PACKED = 64e6              # bytes of a batch's B that are packed at a time
+cdef Py_ssize_t PAGE = 4096            # bytes between rows that compete for 8 to 12 lines of L1
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
 cdef double BIG = 1e6                  # elements of a matrix that no cache of a core holds
 cdef Py_ssize_t STREAM_DEPTH = 128     # then: rows of B in a block, and bytes of each of them, so
@@ -94,7 +95,8 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     p.turn_c = p.c_col != 1
     p.c_pitch = p.n_block + nr
     p.pack_a = A_AS_IT_IS
-    if columns >= 8 and p.m >= mr:
+    if p.m >= mr and (columns >= 8 or (
+            columns >= 4 and mr > 8 and p.a_row * item % PAGE == 0)):
         p.pack_a = A_BY_ROWS if p.a_col == 1 else A_BY_COLUMNS
 
 

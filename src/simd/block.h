@@ -3,9 +3,11 @@
  * Design: `tile` is one source for every tile size: mr and nv are constants wherever it is inlined,
  * so its loops unroll and the accumulators live in registers.  On AVX2 a 6 x 2-vector tile is
  * 12 accumulators + 2 vectors of B + 1 broadcast of A: 15 of 16 registers, and per step of k
- * 12 multiply-adds against 9 loads.  Panels of at most VL columns get tiles of 8 rows, one vector
- * wide.  Rows past the last full tile get kernels of fewer rows, columns past the last whole vector
- * are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k was tried: slower.
+ * 12 multiply-adds against 9 loads.  AVX-512 has 32 registers and takes 12 rows: 24 multiply-adds
+ * against 15 loads, and a panel of B is read half as often.  Panels of at most VL columns get tiles
+ * of 8 rows, one vector wide.  Rows past the last full tile get kernels of fewer rows, columns past
+ * the last whole vector are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k
+ * was tried: slower.
  * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied.
  */
 #ifndef MINIGRAD_BLOCK_H
@@ -16,7 +18,11 @@
 #include "gemm.h"
 #include "vec.h"
 
-#define MR 6         /* rows of a tile that is two vectors wide */
+#if VBYTES == 64
+#define MR 12        /* rows of a tile that is two vectors wide */
+#else
+#define MR 6
+#endif
 #define NV 2
 #define NR (NV * VL)
 #define LINE (64 / (int)sizeof(real)) /* columns of A that one prefetch brings */
@@ -50,33 +56,33 @@ INLINE void store_c(real *c, vreal v, int whole, int lanes) {
 /* part: the last vector of a row of C is not whole */
 INLINE void tile(const int mr, const int nv, const int part, const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
-    const real *a[TALL];
-    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
+    const real *a[MR > TALL ? MR : TALL];
+    UNROLL(12) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
         const int whole = !part || j < nv - 1;
         acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE
                               ? load_c(t->c + t->c_at[i] + j * VL, whole, t->lanes)
                           : t->bias ? vload(t->bias + j * VL)
                                     : vset(0);
     }
-    UNROLL(8) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
+    UNROLL(12) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     const real *b = t->b;
     while (col < end) {
         const intptr_t *stop = end - col > LINE ? col + LINE : end;
         if (t->next)
-            UNROLL(8) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
+            UNROLL(12) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
         for (; col < stop; col++, b += NR) {
             vreal bs[NV];
             UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
-            UNROLL(8) for (int i = 0; i < mr; i++) {
+            UNROLL(12) for (int i = 0; i < mr; i++) {
                 const vreal s = vset(a[i][*col]);
                 UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
             }
         }
     }
     if (t->flags & BLOCK_RELU)
-        UNROLL(12) for (int i = 0; i < mr * nv; i++) acc[i] = relu(acc[i]);
-    UNROLL(8) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
+        UNROLL(24) for (int i = 0; i < mr * nv; i++) acc[i] = relu(acc[i]);
+    UNROLL(12) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++)
         store_c(t->c + t->c_at[i] + j * VL, acc[i * nv + j], !part || j < nv - 1, t->lanes);
 }
 
@@ -89,7 +95,15 @@ static void wide_tile(int mr, const tile_args *t) {
     case 3: tile(3, 2, part, t); break;
     case 4: tile(4, 2, part, t); break;
     case 5: tile(5, 2, part, t); break;
-    default: tile(6, 2, part, t);
+#if MR == 12
+    case 6: tile(6, 2, part, t); break;
+    case 7: tile(7, 2, part, t); break;
+    case 8: tile(8, 2, part, t); break;
+    case 9: tile(9, 2, part, t); break;
+    case 10: tile(10, 2, part, t); break;
+    case 11: tile(11, 2, part, t); break;
+#endif
+    default: tile(MR, 2, part, t);
     }
 }
 

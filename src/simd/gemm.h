@@ -15,7 +15,7 @@
  *    |  |     A     |     +      |        |  contiguous: 64 bytes a row on AVX2
  *    v  |           | col_at[k]  |        |
  *       +-----------+            +--------+
- *         6 rows at a time       tile of C: 6 x NR, kept in registers over all k
+ *         MR rows at a time      tile of C: MR x NR, kept in registers over all k; MR is 6 or 12
  *
  * Every element of C is one chain of multiply-adds in the order of k, whatever the tile it falls
  * in, so results do not depend on how the work was cut.  Nothing is skipped: 0 * inf is NaN.
