@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 from serve import IMAGES, serve
@@ -12,6 +13,8 @@ import minigrad as mg
 import minigrad.functional as F
 import zoo
 from minigrad import nn, optim
+
+UNTIL_THE_END = ExitStack()  # of the process: the weights that are timed stay fixed
 
 
 def build(net: str) -> nn.Module:
@@ -28,9 +31,7 @@ def make_step(net: str, batch: int, mode: str) -> Callable[[], object]:
     t = mg.tensor(np.arange(batch) % 10)
     if mode == "infer":
         model.eval()
-
-        fixed = nn.fixed_weights(model)
-        fixed.__enter__()  # until the process ends
+        UNTIL_THE_END.enter_context(nn.fixed_weights(model))
 
         def infer() -> object:
             with mg.no_grad():

@@ -164,3 +164,20 @@ def test_batches_and_threads_go_up_to_what_was_asked():
     assert scaling.thread_counts(2) == [1, 2]
     assert scaling.thread_counts(20) == [*range(1, 9), 16, 20]
     assert scaling.thread_counts(os.cpu_count())[-1] == os.cpu_count()
+
+
+def test_timed_inference_keeps_its_packed_weights_until_the_process_ends():
+    script = (
+        "import gc, child_minigrad as child\n"
+        "from minigrad._kernels import kept\n"
+        "step = child.make_step('lenet', 2, 'infer')\n"
+        "gc.collect(); step()\n"
+        "print(kept.kept_bytes() > 0)\n"
+        "child.UNTIL_THE_END.close()\n"
+        "print(kept.kept_bytes() == 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "benchmarks", capture_output=True, text=True,
+        check=False, timeout=400, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "True"], done.stderr

@@ -18,8 +18,6 @@ typedef struct {
     intptr_t n0, i0, j0, images, rows, cols;
 } band_range;
 
-INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
-
 /* Band `index` of image_blocks x h.blocks x w.blocks. */
 static band_range band_at(const conv_band *b, intptr_t index) {
     band_range r;

@@ -23,8 +23,6 @@ INLINE intptr_t pixel_at(const conv_rows_plan *p, intptr_t n, intptr_t i, intptr
     return ((n * p->height + h) * p->width + w) * p->channels;
 }
 
-INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
-
 /* Row `index` of the matrix, from x: a block of taps is gathered as it lies, and turned. */
 static void rows_task(const void *plan, intptr_t index, void *scratch) {
     const conv_rows_plan *p = plan;

@@ -10,8 +10,6 @@
  */
 #include "block.h"
 
-INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
-
 /* `panels` panels of B from column j on, rows k0 ..: out[panel][k][lane], zeros past column n. */
 static void pack_panels(const gemm_plan *p, const real *b, intptr_t j, intptr_t panels,
                         intptr_t depth, real *out) {

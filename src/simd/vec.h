@@ -276,6 +276,8 @@ INLINE void transpose4(const real *in, intptr_t row, real *out, intptr_t step) {
     transpose4_to(in, row, out, out + step, out + 2 * step, out + 3 * step);
 }
 
+INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
+
 /* out[i * step + k] = src[k * lane + i], i < n, k < lanes */
 INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t n, real *out,
                        intptr_t step) {

@@ -97,8 +97,6 @@ INLINE void map_filter(const int r, const vreal *u, vreal *out) {
 
 /* --- tiles ----------------------------------------------------------------------------------- */
 
-INLINE intptr_t least(intptr_t a, intptr_t b) { return a < b ? a : b; }
-
 /* Scratch of one thread, carved into aligned pieces. */
 INLINE intptr_t piece(intptr_t reals) {
     return (reals * (intptr_t)sizeof(real) + 127) & ~(intptr_t)63;
