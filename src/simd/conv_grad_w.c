@@ -1,11 +1,11 @@
 /* conv_grad_w.c: gW = A^T gY, the weight gradient, on the same bands as the forward pass.
  *
- * Design: the sum runs over pixels, so the roles change: a tile holds 6 taps x NR output channels
+ * Design: the sum runs over pixels, so the roles change: a tile holds MR taps x NR output channels
  * in registers over all pixels of a band, and the two tables of offsets change places.
  *
  *     for band of this part's share          x: chunk channels copied, L2; gy: panels of NR, L2
  *         for panel of NR output channels    one panel of gy stays in L1: pixels x NR
- *             for tile of 6 (r, s, c)        6 x NR sums in registers over all pixels
+ *             for tile of MR (r, s, c)       MR x NR sums in registers over all pixels
  *
  * A task owns (chunk of input channels) x (block of output channels) x (part of the bands).  Parts
  * exist only where there are too few blocks to share out; each sums into memory of its own, and
