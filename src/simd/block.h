@@ -53,8 +53,10 @@ INLINE void store_c(real *c, vreal v, int whole, int lanes) {
         vstore_first(c, v, lanes);
 }
 
-/* part: the last vector of a row of C is not whole */
-INLINE void tile(const int mr, const int nv, const int part, const tile_args *t) {
+/* part: the last vector of a row of C is not whole; together: rows of A are neighbours, so that one
+ * address serves all of them */
+INLINE void tile(const int mr, const int nv, const int part, const int together,
+                 const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
     const real *a[MR > TALL ? MR : TALL];
     UNROLL(12) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
@@ -64,18 +66,18 @@ INLINE void tile(const int mr, const int nv, const int part, const tile_args *t)
                           : t->bias ? vload(t->bias + j * VL)
                                     : vset(0);
     }
-    UNROLL(12) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
+    UNROLL(12) for (int i = 0; i < (together ? 1 : mr); i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     const real *b = t->b;
     while (col < end) {
         const intptr_t *stop = end - col > LINE ? col + LINE : end;
-        if (t->next)
+        if (t->next && !together)
             UNROLL(12) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
         for (; col < stop; col++, b += NR) {
             vreal bs[NV];
             UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
             UNROLL(12) for (int i = 0; i < mr; i++) {
-                const vreal s = vset(a[i][*col]);
+                const vreal s = vset(together ? a[0][*col + i] : a[i][*col]);
                 UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
             }
         }
@@ -90,20 +92,20 @@ INLINE void tile(const int mr, const int nv, const int part, const tile_args *t)
 static void wide_tile(int mr, const tile_args *t) {
     const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 2, part, t); break;
-    case 2: tile(2, 2, part, t); break;
-    case 3: tile(3, 2, part, t); break;
-    case 4: tile(4, 2, part, t); break;
-    case 5: tile(5, 2, part, t); break;
+    case 1: tile(1, 2, part, 0, t); break;
+    case 2: tile(2, 2, part, 0, t); break;
+    case 3: tile(3, 2, part, 0, t); break;
+    case 4: tile(4, 2, part, 0, t); break;
+    case 5: tile(5, 2, part, 0, t); break;
 #if MR == 12
-    case 6: tile(6, 2, part, t); break;
-    case 7: tile(7, 2, part, t); break;
-    case 8: tile(8, 2, part, t); break;
-    case 9: tile(9, 2, part, t); break;
-    case 10: tile(10, 2, part, t); break;
-    case 11: tile(11, 2, part, t); break;
+    case 6: tile(6, 2, part, 0, t); break;
+    case 7: tile(7, 2, part, 0, t); break;
+    case 8: tile(8, 2, part, 0, t); break;
+    case 9: tile(9, 2, part, 0, t); break;
+    case 10: tile(10, 2, part, 0, t); break;
+    case 11: tile(11, 2, part, 0, t); break;
 #endif
-    default: tile(MR, 2, part, t);
+    default: tile(MR, 2, part, 0, t);
     }
 }
 
@@ -111,14 +113,14 @@ static void wide_tile(int mr, const tile_args *t) {
 static void narrow_tile(int mr, const tile_args *t) {
     const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 1, part, t); break;
-    case 2: tile(2, 1, part, t); break;
-    case 3: tile(3, 1, part, t); break;
-    case 4: tile(4, 1, part, t); break;
-    case 5: tile(5, 1, part, t); break;
-    case 6: tile(6, 1, part, t); break;
-    case 7: tile(7, 1, part, t); break;
-    default: tile(8, 1, part, t);
+    case 1: tile(1, 1, part, 0, t); break;
+    case 2: tile(2, 1, part, 0, t); break;
+    case 3: tile(3, 1, part, 0, t); break;
+    case 4: tile(4, 1, part, 0, t); break;
+    case 5: tile(5, 1, part, 0, t); break;
+    case 6: tile(6, 1, part, 0, t); break;
+    case 7: tile(7, 1, part, 0, t); break;
+    default: tile(8, 1, part, 0, t);
     }
 }
 
@@ -131,7 +133,10 @@ static void panel(intptr_t m, int cols, tile_args t) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
             t.next = m >= 2 * MR ? t.row_at[MR] - t.row_at[0] : 0;
-            tile(MR, NV, 0, &t);
+            if (t.row_at[MR - 1] - t.row_at[0] == MR - 1)
+                tile(MR, NV, 0, 1, &t);
+            else
+                tile(MR, NV, 0, 0, &t);
         }
     for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
         t.next = m >= 2 * rows ? t.row_at[rows] - t.row_at[0] : 0;
@@ -168,8 +173,9 @@ INLINE void ask_for_filters(const real *w, intptr_t lane, intptr_t lanes, intptr
 
 /* One row of a panel: n values, zeros in the lanes after them that a tile will read. */
 INLINE void pack_row(const real *src, intptr_t j_step, intptr_t n, real *out) {
-    if (j_step == 1 && n >= NR) {
-        UNROLL(2) for (int j = 0; j < NV; j++) vstore(out + j * VL, vload(src + j * VL));
+    if (j_step == 1) {
+        UNROLL(2) for (int j = 0; j < NV; j++, src += VL, n -= VL)
+            if (n > 0) vstore(out + j * VL, load_c(src, n >= VL, (int)n));
         return;
     }
     vstore(out, vset(0));

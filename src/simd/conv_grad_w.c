@@ -34,11 +34,16 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + k0;
     if (K == NR && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
-    for (intptr_t q = 0; q < pixels; q++)
-        for (intptr_t j = 0; j < n; j += NR) {
-            PREFETCH(gy + at[q] + j + AHEAD * K);
-            pack_row(gy + at[q] + j, 1, n - j, room + (j * pixels + q * NR));
+    for (intptr_t q = 0; q < pixels; q++) {
+        const real *src = gy + at[q];
+        real *out = room + q * NR;
+        intptr_t left = n;
+        for (; left >= NR; left -= NR, src += NR, out += pixels * NR) {
+            UNROLL(2) for (int j = 0; j < NR; j += LINE) PREFETCH(src + j + AHEAD * K);
+            UNROLL(2) for (int j = 0; j < NR; j += VL) vstore(out + j, vload(src + j));
         }
+        if (left) pack_row(src, 1, left, out);
+    }
     return room;
 }
 
