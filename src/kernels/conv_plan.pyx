@@ -250,7 +250,8 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
     owners = p.groups * b.chunks * p.out_blocks
-    finish_bands(b, t, fewer(b, SUM_PIXELS, owners, flop), b.channels * item <= 256, b.chunk)
+    finish_bands(b, t, fewer(b, SUM_PIXELS, owners, flop), b.channels * item <= 256 or (
+        taps == 1 and b.channels * item % 512), b.chunk)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
 
 
