@@ -54,10 +54,11 @@ static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_
                        real *out) {
     intptr_t c = 0;
     if (b->c_mul == 1 && b->c_div == 1) {
-        for (src += c0; c + VL <= valid; c += VL) {
+        for (src += c0; c + LINE <= valid; c += LINE) {
             PREFETCH(src + c + AHEAD * b->channels);
-            vstore(out + c, vload(src + c));
+            UNROLL(8) for (int j = 0; j < LINE; j += VL) vstore(out + c + j, vload(src + c + j));
         }
+        for (; c + VL <= valid; c += VL) vstore(out + c, vload(src + c));
         if (c && c < valid) {                /* the last vector ends with the last channel */
             vstore(out + valid - VL, vload(src + valid - VL));
             c = valid;

@@ -25,7 +25,6 @@
 #endif
 #define NV 2
 #define NR (NV * VL)
-#define LINE (64 / (int)sizeof(real)) /* columns of A that one prefetch brings */
 #define TALL 8       /* rows of a tile that is one vector wide: enough chains for two FMA units */
 
 /* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */

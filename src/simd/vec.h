@@ -303,6 +303,8 @@ INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t 
 #define UNROLL(n)
 #endif
 
+#define LINE (64 / (int)sizeof(real)) /* numbers in a cache line */
+
 /* Ask for a cache line that will be needed soon; any address will do. */
 #if defined(__GNUC__)
 #define PREFETCH(p) __builtin_prefetch(p)
