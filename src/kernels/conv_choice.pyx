@@ -105,7 +105,7 @@ cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept:
     cdef int lanes = table_for(typenum).lanes
     if g.R == 1 and g.S == 1:
         return which == GRAD_W and is_plain(g) and (
-            256 * <double>g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
+            512 * <double>g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
     return by_rows(g, which, lanes) < min(by_channels(g, which, lanes), by_images(g, which, lanes))
 
 

@@ -91,13 +91,13 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     p.n_block = columns * nr
     p.n_blocks = parts(p.n, p.n_block)
     p.pack_b = stream and p.m_blocks == 1
-    p.a_pitch = p.k_block + nr
     p.turn_c = p.c_col != 1
     p.c_pitch = p.n_block + nr
     p.pack_a = A_AS_IT_IS
     if p.m >= mr and (columns >= 8 or (
             columns >= 4 and mr > 8 and p.a_row * item % PAGE == 0)):
         p.pack_a = A_BY_ROWS if p.a_col == 1 else A_BY_COLUMNS
+    p.a_pitch = nr + (p.k_block * mr if p.pack_a == A_BY_COLUMNS else p.k_block)
 
 
 cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
@@ -113,7 +113,7 @@ cdef void fill_offsets(gemm_plan *p, int mr, Py_ssize_t *row_at) noexcept nogil:
         elif p.pack_a == A_BY_ROWS:
             row_at[i] = i * p.a_pitch
         else:
-            row_at[i] = i // mr * mr * p.k_block + i % mr
+            row_at[i] = i // mr * p.a_pitch + i % mr
     for k in range(p.k_block):
         col_at[k] = k * (p.a_col if p.pack_a == A_AS_IT_IS else 1 if p.pack_a == A_BY_ROWS else mr)
 
@@ -154,8 +154,10 @@ cdef int multiply_some(gemm_plan *p, int typenum) except -1:
         p.packed_batch = 0
     packed = padded(packed)
     p.a_room = 0
-    if p.pack_a != A_AS_IT_IS:
+    if p.pack_a == A_BY_ROWS:
         p.a_room = padded((p.m_block + kernels.mr) * p.a_pitch * item)
+    elif p.pack_a == A_BY_COLUMNS:
+        p.a_room = padded(parts(p.m_block, kernels.mr) * p.a_pitch * item)
     p.c_room = padded(p.m_block * p.c_pitch * item) if p.turn_c else 0
     room = p.a_room + p.c_room
     if p.pack_b:

@@ -39,21 +39,29 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
                 least(p->k_block, p->k - k0), (real *)p->packed + task * p->k_block * NR);
 }
 
+enum { ROW_LANES = (MR + VL - 1) / VL * VL }; /* of the vectors that hold MR numbers */
+
 /* A block of A, row by row at a_pitch: row_at = i a_pitch, col_at = k. */
 static void copy_rows(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth, real *out) {
     for (intptr_t i = 0; i < m; i++)
         memcpy(out + i * p->a_pitch, a + i * p->a_row, (size_t)depth * sizeof(real));
 }
 
-/* A block of A, MR rows side by side: row_at = i / MR * MR k_block + i % MR, col_at = k MR. */
+/* A block of A, MR rows side by side: row_at = i / MR * a_pitch + i % MR, col_at = k MR.  Where
+ * rows are neighbors, vectors run on over the end of a tile's row; what comes next overwrites it. */
 static void copy_columns(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth,
                          real *out) {
-    for (intptr_t i = 0; i < m; i += MR, out += MR * p->k_block) {
-        const intptr_t rows = least(MR, m - i);
-        for (intptr_t k = 0; k < depth; k++)
-            for (intptr_t r = 0; r < rows; r++)
-                out[k * MR + r] = a[(i + r) * p->a_row + k * p->a_col];
-    }
+    for (intptr_t k = 0; k < depth; k++, a += p->a_col, out += MR)
+        for (intptr_t i = 0; i < m; i += MR) {
+            const intptr_t rows = least(MR, m - i);
+            real *tile = out + i / MR * p->a_pitch;
+            if (p->a_row != 1)
+                for (intptr_t r = 0; r < rows; r++) tile[r] = a[(i + r) * p->a_row];
+            else if (i + ROW_LANES <= m)
+                UNROLL(3) for (int r = 0; r < MR; r += VL) vstore(tile + r, vload(a + i + r));
+            else
+                memcpy(tile, a + i, (size_t)rows * sizeof(real));
+        }
 }
 
 static const real *operand_a(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth,

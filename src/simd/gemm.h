@@ -51,7 +51,7 @@ typedef struct {
     intptr_t panels, packed_batch;   /* panels of NR columns; elements of one batch, 0 if shared */
     const intptr_t *row_at, *col_at, *c_at;
     enum { A_AS_IT_IS, A_BY_ROWS, A_BY_COLUMNS } pack_a;
-    intptr_t a_pitch;                /* A_BY_ROWS: elements between rows of the copy */
+    intptr_t a_pitch;                /* elements between rows of the copy, by columns: between tiles */
     intptr_t a_room;                 /* bytes of scratch for the copy; a task's own B follows */
     int turn_c;                      /* c_row is 1, c_col not: a task turns its block at the end */
     intptr_t c_pitch, c_room;        /* then: elements between its rows; bytes of scratch for it */
