@@ -18,6 +18,7 @@ cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
 cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in L2
 cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as much of x in L1
+cdef Py_ssize_t SAME_SETS = 512        # bytes between pixels of which 112 do not fit into L1
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
 
@@ -236,10 +237,20 @@ cdef Py_ssize_t odd_lines(Py_ssize_t chunk, int item) noexcept nogil:
     return chunk if lines == 1 or chunk % line else (lines | 1) * line
 
 
+cdef Py_ssize_t summed_parts(const conv_band *b, Py_ssize_t owners) noexcept nogil:
+    """Parts of a sum over pixels: TASKS in all, but fewer where one would have less than a band.
+
+    Every part writes its sums, and they are read again. Four tasks are worth that in any case.
+    """
+    cdef Py_ssize_t bands = b.images * b.h.count * b.w.count // SUM_PIXELS
+    return min(parts(TASKS, owners), max(parts(4, owners), parts(bands, 4) * 4))
+
+
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil:
     """Taps and arrays are set: choose chunks, bands, blocks of output channels, and parts."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners, panels
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners, panels, pixels
+    cdef bint competes                 # a tile reads a line of every pixel: they lie in few sets
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
     b.chunk = choose_chunk(b.group_channels, taps, SUMS)
@@ -250,9 +261,11 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
     owners = p.groups * b.chunks * p.out_blocks
-    finish_bands(b, t, fewer(b, SUM_PIXELS, owners, flop), b.channels * item <= 256 or (
-        taps == 1 and b.channels * item % 512), b.chunk)
-    p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
+    p.parts = 1 if flop < WORTH_TASKS else summed_parts(b, owners)
+    pixels = b.images * b.h.count * b.w.count // p.parts
+    competes = b.channels * item > 256 and (taps > 1 or b.channels * item % SAME_SETS == 0)
+    finish_bands(b, t, max(48, min(SUM_PIXELS, pixels)), not competes, b.chunk)
+    p.parts = min(p.parts, band_count(b))
 
 
 cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil:
