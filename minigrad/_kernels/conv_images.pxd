@@ -5,3 +5,6 @@ from minigrad._kernels.conv_plan cimport tables
 # Taps, weights and outputs (or gy) are set: bands of as many images as a vector has lanes.
 cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil
 cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil
+
+# Outputs of a band in grad_w: a band reads and writes all sums.
+cdef Py_ssize_t SUM_PIXELS

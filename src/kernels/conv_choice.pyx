@@ -19,6 +19,7 @@ cimport numpy as cnp
 from libc.math cimport INFINITY
 
 from minigrad._kernels.conv_geometry cimport is_plain, read_geometry
+from minigrad._kernels.conv_images cimport SUM_PIXELS
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
@@ -39,6 +40,7 @@ cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and b
 cdef double PACKED = 1                 # a weight on its way into a panel
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
+cdef double SUM = 4                    # a vector of sums on its way into a register, and back
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
@@ -81,14 +83,16 @@ cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
     cdef double products = <double>g.P * g.Q * g.R * g.S * g.group_c * g.K, inputs = g.group_c
-    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
+    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q, sums = 0
     if which == GRAD_X:
         inputs = g.group_k
         products = min(products, <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (
             g.stride_h * g.stride_w))  # what meets only padding is left out
     if inputs * g.R * g.S > MOST_TAPS:
         return INFINITY
-    return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes)
+    if which == GRAD_W:                # each has a vector of its own, met again in every band
+        sums = <double>g.K * g.group_c * g.R * g.S * parts(g.P * g.Q, SUM_PIXELS)
+    return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes + sums * SUM)
 
 
 cdef double by_rows(const geometry *g, conv_pass which, int lanes) noexcept:
