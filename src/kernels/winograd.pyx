@@ -30,6 +30,7 @@ cdef Py_ssize_t DEEP_TILES = 132       # of a task: their M lies in L2 beside U 
 cdef Py_ssize_t DEEP_DEPTH = 64        # input channels
 cdef Py_ssize_t DEEP_BYTES = 16 << 20  # of V in use at a time
 cdef Py_ssize_t SUM_TILES = 96         # grad_w: tiles of a product, where they have few channels
+cdef Py_ssize_t FEW_TASKS = 4          # fewer only where there are no more output channels
 cdef Py_ssize_t SUM_CHANNELS = 96      # channels of a task, inputs and outputs alike
 cdef Py_ssize_t SUM_BYTES = 4 << 20    # of all parts of the sums, unless that makes few tasks
 cdef Py_ssize_t ROOM = 64 << 20        # scratch of a call, of all threads together
@@ -269,10 +270,15 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
 cdef void plan_grad_w(winograd_grad_w_plan *p, int lanes, int nr) noexcept nogil:
     """Tiles are set: choose chunks, blocks of output channels and of tiles, and parts."""
     cdef winograd_tiles *t = &p.tiles
-    cdef Py_ssize_t owners
+    cdef Py_ssize_t owners, panels
     p.chunk = even(t.group_channels, SUM_CHANNELS)
     p.chunks = parts(t.group_channels, p.chunk)
-    p.out_block = even(parts(p.group_outputs, nr), max(1, SUM_CHANNELS // nr)) * nr
+    panels = parts(p.group_outputs, nr)
+    p.out_blocks = parts(panels, max(1, SUM_CHANNELS // nr))
+    while p.out_blocks < panels and p.groups * p.chunks * p.out_blocks * max(
+            1, t.tiles // (SUM_TILES // 2)) < FEW_TASKS:
+        p.out_blocks += 1              # x is transformed again in each: cheaper than parts
+    p.out_block = parts(panels, p.out_blocks) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = up(min(p.out_block, p.group_outputs), lanes)
     p.narrow = is_narrow(lanes, t.group_channels, p.group_outputs)
