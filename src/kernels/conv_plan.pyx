@@ -221,7 +221,8 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
     finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop),
-                 b.channels * item <= 512, b.chunk)
+                 b.channels * item <= 512 or b.channels * item % SAME_SETS != 0 or (
+                     p.panels <= 2), b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
