@@ -46,6 +46,7 @@ cdef double TURN = 0.5                 # a number on its way into a lane of an i
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
+cdef double MOST_NARROW = 65536        # weights that two pixels after two pixels of images meet
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -88,7 +89,8 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
         inputs = g.group_k
         products = min(products, <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (
             g.stride_h * g.stride_w))  # what meets only padding is left out
-    if inputs * g.R * g.S > MOST_TAPS:
+    if inputs * g.R * g.S > MOST_TAPS or (
+            <double>g.K * g.group_c * g.R * g.S > MOST_NARROW):
         return INFINITY
     if which == GRAD_W:                # each has a vector of its own, met again in every band
         sums = <double>g.K * g.group_c * g.R * g.S * parts(g.P * g.Q, SUM_PIXELS)

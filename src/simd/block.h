@@ -167,7 +167,8 @@ static void block(const block_args *p) {
  * for the CPU does not follow as many streams as there are lanes. */
 enum { SOON = 8 };
 INLINE void ask_for_filters(const real *w, intptr_t lane, intptr_t lanes, intptr_t channel) {
-    for (intptr_t k = 0; k < lanes; k++) PREFETCH(w + k * lane + SOON * channel);
+    const intptr_t step = lane == 1 ? LINE : 1;
+    for (intptr_t k = 0; k < lanes; k += step) PREFETCH(w + k * lane + SOON * channel);
 }
 
 /* One row of a panel: n values, zeros in the lanes after them that a tile will read. */
