@@ -57,7 +57,7 @@ INLINE void store_c(real *c, vreal v, int whole, int lanes) {
 INLINE void tile(const int mr, const int nv, const int part, const int together,
                  const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
-    const real *a[MR > TALL ? MR : TALL];
+    const real *first = t->a + t->row_at[0], *a[MR > TALL ? MR : TALL];
     UNROLL(12) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
         const int whole = !part || j < nv - 1;
         acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE
@@ -65,7 +65,7 @@ INLINE void tile(const int mr, const int nv, const int part, const int together,
                           : t->bias ? vload(t->bias + j * VL)
                                     : vset(0);
     }
-    UNROLL(12) for (int i = 0; i < (together ? 1 : mr); i++) a[i] = t->a + t->row_at[i];
+    if (!together) UNROLL(12) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
     const intptr_t *col = t->col_at, *end = col + t->depth;
     const real *b = t->b;
     while (col < end) {
@@ -76,7 +76,7 @@ INLINE void tile(const int mr, const int nv, const int part, const int together,
             vreal bs[NV];
             UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
             UNROLL(12) for (int i = 0; i < mr; i++) {
-                const vreal s = vset(together ? a[0][*col + i] : a[i][*col]);
+                const vreal s = vset(together ? first[*col + i] : a[i][*col]);
                 UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
             }
         }

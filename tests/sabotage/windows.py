@@ -98,7 +98,7 @@ FAULTS = [
         ("fused-relu-swallows-nan",
          "return vselect(x < vset(0), vset(0), x); }",
          "return vselect(x > vset(0), x, vset(0)); }"),
-        ("rows-side-by-side-read-twice", "a[0][*col + i]", "a[0][*col + i / 2 * 2]"),
+        ("rows-side-by-side-read-twice", "first[*col + i]", "first[*col + i / 2 * 2]"),
         ("last-of-a-panel-row-lost", "load_c(src, n >= VL, (int)n)",
          "load_c(src, n >= VL, (int)n - 1)"),
     ]),
