@@ -173,10 +173,18 @@ def refused():
     yield "every second channel", {"out": z[:, :8:2]}, ArgError, "side by side"
     yield "channels in reverse", {"out": z[:, 3::-1]}, ArgError, "side by side"
     yield "rows in reverse", {"out": z[:, :4, ::-1]}, ArgError, "side by side"
-    yield "one pixel for all", {"out": np.lib.stride_tricks.as_strided(
-        z, (2, 4, 5, 5), (0, 4, 0, 0))}, ArgError, "side by side"
-    yield "pixels that overlap", {"out": np.lib.stride_tricks.as_strided(
-        z, (2, 4, 5, 5), (300, 4, 60, 12))}, ArgError, "side by side"
+    yield (
+        "one pixel for all",
+        {"out": np.lib.stride_tricks.as_strided(z, (2, 4, 5, 5), (0, 4, 0, 0))},
+        ArgError,
+        "side by side",
+    )
+    yield (
+        "pixels that overlap",
+        {"out": np.lib.stride_tricks.as_strided(z, (2, 4, 5, 5), (300, 4, 60, 12))},
+        ArgError,
+        "side by side",
+    )
     yield "residual", {
         "out": z[:, :4], "scale": np.ones(4, np.float32), "residual": z[:, 4:8]
     }, ArgError, "residual"  # fmt: skip

@@ -79,7 +79,7 @@ def test_one_node_keeps_the_result_once_and_notices_a_change():
     kept = [a for _, a in z.node.kept_items()]
     assert sum(a is z.data for a in kept) == 1
     z += 1.0
-    with pytest.raises(GraphError, match="conv2d_relu_concat: out .* was changed in place"):
+    with pytest.raises(GraphError, match=r"conv2d_relu_concat: out .* was changed in place"):
         z.sum().backward()
 
 
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused():
         call(geometries=())
     with pytest.raises(ArgError, match="2 inputs and 1 geometries"):
         call(x, w, geometries=(ONE,))
-    with pytest.raises(ArgError, match="one .stride, padding, dilation, groups. for each"):
+    with pytest.raises(ArgError, match=r"one .stride, padding, dilation, groups. for each"):
         call(x, w, b, geometries=(ONE[:3],))
     with pytest.raises(ShapeError, match=r"0 gives \(2, 48, 14, 14\) and convolution 1 gives .*12"):
         call(x, w, b, *rest[:3], geometries=(ONE, ONE))
