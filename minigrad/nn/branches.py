@@ -1,11 +1,12 @@
 """Branches side by side: their channels concatenated, without a copy where they are convolutions.
 
 Design: concatenation writes every map again.  Where all branches end in a convolution and a ReLU,
-what comes before is played first, then the last convolutions store their sums side by side: in one
-op (``ops.conv_join``), or, with batch normalization by known statistics, each with its epilogue.
-``row`` finds the last convolution, in nested Sequentials and in modules that say what they are made
-of.  Anything else (a hook that wants to see a branch's result, statistics of the batch, gradients
-through batch normalization, a branch that ends in a pool) is concatenated.
+the last convolutions store their sums where they belong.  On the tape they are one op
+(``ops.conv_join``), so all that comes before is played first; in inference branch follows branch,
+while its maps are in the cache, and a batch normalization by known statistics is part of the
+convolution (``fused.py``).  ``row`` finds the last convolution, in nested Sequentials and in
+modules that say what they are made of.  Anything else is concatenated: where a hook wants to see a
+branch's result, where batch normalization is in training, where a branch ends in a pool.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from minigrad._engine import is_grad_enabled
+from minigrad._kernels import conv as kernels
 from minigrad._kernels.memory import empty_array
 from minigrad.functional.windows import geometry
 from minigrad.nn.activation import ReLU
@@ -22,7 +24,8 @@ from minigrad.nn.fused import alone, by_known_statistics, conv_norm, is_relu, st
 from minigrad.nn.layers import Conv2d
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm2d
-from minigrad.ops.conv_join import NAMES, conv2d_relu_concat, joint_shape
+from minigrad.ops.conv_join import check_sizes, conv2d_relu_concat, output
+from minigrad.ops.geometry import Array, Shape
 from minigrad.ops.join import concat
 from minigrad.tensor import Tensor
 
@@ -50,18 +53,9 @@ def concat_branches(x: Tensor, *branches: Module) -> Tensor:
     """
     ends = [ending(branch) for branch in branches]
     found = [end for end in ends if end is not None and end.may_be_played()]
-    if not branches or len(found) < len(branches):
+    if not branches or len(found) < len(branches) or not isinstance(x, Tensor):
         return concat(*(branch(x) for branch in branches), axis=1)
-    inputs = [end.before(x) for end in found]
-    if all(end.norm is None for end in found):
-        xs = [t for end, x in zip(found, inputs, strict=True) for t in end.operands(x)]
-        return conv2d_relu_concat(*xs, geometries=tuple(end.geometry() for end in found))
-    if not all(
-        end.norm is not None and alone(end.conv, end.norm, x, None)
-        for end, x in zip(found, inputs, strict=True)
-    ):
-        return concat(*(end.last(x) for end, x in zip(found, inputs, strict=True)), axis=1)
-    return in_evaluation(found, inputs)
+    return recorded(found, x) if is_grad_enabled() else stored(found, x)
 
 
 class Ending(NamedTuple):
@@ -77,24 +71,14 @@ class Ending(NamedTuple):
             x = step(x)
         return x
 
-    def last(self, x: Tensor) -> Tensor:
-        """What the branch gives, by itself."""
-        if self.norm is None:
-            return self.conv(x, relu=True)
-        return conv_norm(self.conv, self.norm, x, relu=True)
-
-    def operands(self, x: Any) -> tuple[Any, Any, Any]:
-        """x, w and b."""
-        return x, self.conv.weight, self.conv.bias
-
-    def geometry(self) -> tuple[Any, ...]:
-        """(stride, padding, dilation, groups) of the convolution, as its ops want them."""
+    def how(self) -> dict[str, Any]:
+        """stride, padding, dilation and groups of the convolution, as its ops want them."""
         c = self.conv
         how = geometry("conv2d", c.weight, c.stride, c.padding, c.dilation)
-        return *(how[name] for name in NAMES[:3]), c.groups
+        return {**how, "groups": c.groups}
 
     def may_be_played(self) -> bool:
-        """Whether the convolution's kernel can do all the rest: ReLU, known statistics."""
+        """Whether all that follows the sums can be done as they are stored."""
         norm = self.norm
         return norm is None or not (
             is_grad_enabled()
@@ -103,6 +87,45 @@ class Ending(NamedTuple):
             or norm.running_var is None
             or 1 < self.conv.groups == self.conv.in_channels
         )
+
+    def shape(self, x: Tensor) -> Shape:
+        """(N, K, P, Q) of the result; raises what the convolution would."""
+        b = self.conv.bias
+        return output(x.data, self.conv.weight.data, None if b is None else b.data, self.how())
+
+    def store(self, x: Tensor, out: Array) -> None:
+        """relu(norm(conv(x))) into out."""
+        w, b = self.conv.weight.data, self.conv.bias
+        if self.norm is None:
+            kernels.conv2d(x.data, w, b if b is None else b.data, relu=True, out=out, **self.how())
+        elif alone(self.conv, self.norm, x, None):
+            by_known_statistics(self.conv, self.norm, x, None, True, out)
+        else:
+            out[...] = conv_norm(self.conv, self.norm, x, relu=True).data
+
+
+def recorded(ends: list[Ending], x: Tensor) -> Tensor:
+    """The last convolutions of all branches as one op."""
+    xs = [t for end in ends for t in (end.before(x), end.conv.weight, end.conv.bias)]
+    return conv2d_relu_concat(*xs, geometries=tuple(tuple(end.how().values()) for end in ends))
+
+
+def stored(ends: list[Ending], x: Tensor) -> Tensor:
+    """Branch after branch, each stored beside the one before."""
+    shapes: list[Shape] = []
+    channels = sum(end.conv.out_channels for end in ends)
+    z, start = None, 0
+    for end in ends:
+        y = end.before(x)
+        shapes.append(end.shape(y))
+        n, _, p, q = check_sizes(shapes)
+        if z is None:
+            z = empty_array((n, channels, p, q), y.dtype, channels_last=True)
+        stop = start + end.conv.out_channels
+        end.store(y, z[:, start:stop])
+        start = stop
+    assert z is not None
+    return Tensor(z)
 
 
 def row(module: Module) -> list[Module]:
@@ -131,17 +154,3 @@ def ending(branch: Module) -> Ending | None:
         return None
     watched = conv._hooks or (norm is not None and norm._hooks)
     return None if watched else Ending(modules, conv, norm)
-
-
-def in_evaluation(ends: list[Ending], inputs: list[Tensor]) -> Tensor:
-    """Convolutions, known statistics and ReLUs, stored side by side."""
-    xs = [t for end, x in zip(ends, inputs, strict=True) for t in end.operands(x)]
-    arrays = tuple(None if t is None else t.data for t in xs)
-    shape = joint_shape(arrays, tuple(end.geometry() for end in ends))
-    z, start = empty_array(shape, xs[0].dtype, channels_last=True), 0
-    for end, x in zip(ends, inputs, strict=True):
-        part = z[:, start : start + end.conv.out_channels]
-        start += end.conv.out_channels
-        assert end.norm is not None
-        by_known_statistics(end.conv, end.norm, x, None, True, part)
-    return Tensor(z)

@@ -34,17 +34,14 @@ def branches(xs: Any, geometries: Any) -> Iterator[tuple[Any, Any, Any, dict[str
         yield *xs[3 * i : 3 * i + 3], dict(zip(NAMES, geometry, strict=True))
 
 
-def joint_shape(xs: tuple[Any, ...], geometries: Any) -> Shape:
-    """(N, sum of K_i, P, Q), or the error of what does not fit."""
-    if not geometries or len(xs) != 3 * len(geometries) or any(len(g) != 4 for g in geometries):
-        raise ArgError(
-            f"{OP}: {len(xs)} inputs and {len(geometries)} geometries; give x, w, b (or None) and "
-            "one (stride, padding, dilation, groups) for each convolution, one at least"
-        )
-    shapes = []
-    for x, w, b, how in branches(xs, geometries):
-        checked(x, w, b, **how)
-        shapes.append(output_shape(OP, x.shape, w.shape, **how))
+def output(x: Array, w: Array, b: Array | None, how: dict[str, Any]) -> Shape:
+    """(N, K, P, Q) of one convolution, once all of it fits together."""
+    checked(x, w, b, **how)
+    return output_shape(OP, x.shape, w.shape, **how)
+
+
+def check_sizes(shapes: list[Shape]) -> Shape:
+    """(N, sum of K_i, P, Q) of results side by side, or ShapeError."""
     n, _, p, q = shapes[0]
     for i, shape in enumerate(shapes):
         if (shape[0], *shape[2:]) != (n, p, q):
@@ -52,9 +49,18 @@ def joint_shape(xs: tuple[Any, ...], geometries: Any) -> Shape:
                 f"{OP}: all sizes but the channels must agree, but convolution 0 gives {shapes[0]} "
                 f"and convolution {i} gives {shape}; pad one of them"
             )
-    channels = sum(shape[1] for shape in shapes)
-    check_bytes(OP, (n, channels, p, q))
-    return n, channels, p, q
+    joint = n, sum(shape[1] for shape in shapes), p, q
+    check_bytes(OP, joint)
+    return joint
+
+
+def check_count(xs: tuple[Any, ...], geometries: Any) -> None:
+    """Three inputs and four constants for each convolution, or ArgError."""
+    if not geometries or len(xs) != 3 * len(geometries) or any(len(g) != 4 for g in geometries):
+        raise ArgError(
+            f"{OP}: {len(xs)} inputs and {len(geometries)} geometries; give x, w, b (or None) and "
+            "one (stride, padding, dilation, groups) for each convolution, one at least"
+        )
 
 
 class Conv2dReluConcat(Op):
@@ -82,7 +88,9 @@ class Conv2dReluConcat(Op):
     """
 
     def forward(*xs, geometries):
-        z: Array = empty_array(joint_shape(xs, geometries), xs[0].dtype, channels_last=True)
+        check_count(xs, geometries)
+        shape = check_sizes([output(*operands) for operands in branches(xs, geometries)])
+        z: Array = empty_array(shape, xs[0].dtype, channels_last=True)
         start = 0
         for x, w, b, how in branches(xs, geometries):
             kernels.conv2d(x, w, b, relu=True, out=z[:, start : start + len(w)], **how)
