@@ -47,9 +47,9 @@ def conv_norm_relu(conv: str, norm: str) -> Callable[[F], F]:
 def concat_branches(x: Tensor, *branches: Module) -> Tensor:
     """``concat(*(branch(x) for branch in branches), axis=1)``, without a copy where possible.
 
-    x (N, C, H, W); branches give (N, K_i, P, Q); result (N, sum of K_i, P, Q), the same bits.
-    Gradients of x are added up in another order.  Raises what the branches raise, ArgError without
-    any, ShapeError where their results do not fit.
+    x (N, C, H, W); branches give (N, K_i, P, Q); result (N, sum of K_i, P, Q), the same bits
+    (a marked forward is taken at its word).  Gradients of x are added up in another order.
+    Raises what the branches raise, ArgError without any, ShapeError where results do not fit.
     """
     ends = [ending(branch) for branch in branches]
     found = [end for end in ends if end is not None and end.may_be_played()]
