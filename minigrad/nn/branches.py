@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from minigrad._engine import is_grad_enabled
 from minigrad._kernels import conv as kernels
 from minigrad._kernels.memory import empty_array
+from minigrad.errors import ShapeError
 from minigrad.functional.windows import geometry
 from minigrad.nn.activation import ReLU
 from minigrad.nn.containers import Sequential
@@ -64,18 +65,13 @@ class Ending(NamedTuple):
     modules: list[Module]
     conv: Conv2d
     norm: BatchNorm2d | None
+    how: dict[str, Any]  # stride, padding, dilation and groups, as the ops want them
 
     def before(self, x: Any) -> Any:
         """What the convolution gets."""
         for step in steps(self.modules):
             x = step(x)
         return x
-
-    def how(self) -> dict[str, Any]:
-        """stride, padding, dilation and groups of the convolution, as its ops want them."""
-        c = self.conv
-        how = geometry("conv2d", c.weight, c.stride, c.padding, c.dilation)
-        return {**how, "groups": c.groups}
 
     def may_be_played(self) -> bool:
         """Whether all that follows the sums can be done as they are stored."""
@@ -91,40 +87,44 @@ class Ending(NamedTuple):
     def shape(self, x: Tensor) -> Shape:
         """(N, K, P, Q) of the result; raises what the convolution would."""
         b = self.conv.bias
-        return output(x.data, self.conv.weight.data, None if b is None else b.data, self.how())
+        return output(x.data, self.conv.weight.data, None if b is None else b.data, self.how)
 
     def store(self, x: Tensor, out: Array) -> None:
         """relu(norm(conv(x))) into out."""
         w, b = self.conv.weight.data, self.conv.bias
         if self.norm is None:
-            kernels.conv2d(x.data, w, b if b is None else b.data, relu=True, out=out, **self.how())
+            kernels.conv2d(x.data, w, b if b is None else b.data, relu=True, out=out, **self.how)
         elif alone(self.conv, self.norm, x, None):
             by_known_statistics(self.conv, self.norm, x, None, True, out)
         else:
-            out[...] = conv_norm(self.conv, self.norm, x, relu=True).data
+            y = conv_norm(self.conv, self.norm, x, relu=True)  # raises what does not fit
+            if y.shape != out.shape:
+                raise ShapeError(f"concat_branches: {y.shape} does not fit into {out.shape}")
+            out[...] = y.data
 
 
 def recorded(ends: list[Ending], x: Tensor) -> Tensor:
     """The last convolutions of all branches as one op."""
     xs = [t for end in ends for t in (end.before(x), end.conv.weight, end.conv.bias)]
-    return conv2d_relu_concat(*xs, geometries=tuple(tuple(end.how().values()) for end in ends))
+    return conv2d_relu_concat(*xs, geometries=tuple(tuple(end.how.values()) for end in ends))
 
 
 def stored(ends: list[Ending], x: Tensor) -> Tensor:
     """Branch after branch, each stored beside the one before."""
-    shapes: list[Shape] = []
     channels = sum(end.conv.out_channels for end in ends)
-    z, start = None, 0
-    for end in ends:
-        y = end.before(x)
-        shapes.append(end.shape(y))
-        n, _, p, q = check_sizes(shapes)
-        if z is None:
-            z = empty_array((n, channels, p, q), y.dtype, channels_last=True)
+    y = ends[0].before(x)
+    first = ends[0].shape(y)
+    n, _, p, q = first
+    z, start = empty_array((n, channels, p, q), y.dtype, channels_last=True), 0
+    for i, end in enumerate(ends):
+        y = end.before(x) if i else y
         stop = start + end.conv.out_channels
-        end.store(y, z[:, start:stop])
+        try:
+            end.store(y, z[:, start:stop])
+        except ShapeError:
+            check_sizes([first] * i + [end.shape(y)])
+            raise
         start = stop
-    assert z is not None
     return Tensor(z)
 
 
@@ -153,4 +153,7 @@ def ending(branch: Module) -> Ending | None:
     if not isinstance(conv, Conv2d) or type(conv).forward is not Conv2d.forward:
         return None
     watched = conv._hooks or (norm is not None and norm._hooks)
-    return None if watched else Ending(modules, conv, norm)
+    if watched:
+        return None
+    how = geometry("conv2d", conv.weight, conv.stride, conv.padding, conv.dilation)
+    return Ending(modules, conv, norm, {**how, "groups": conv.groups})

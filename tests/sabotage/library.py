@@ -20,7 +20,7 @@ FAULTS = [
         ("small-gradients-scaled-up", "if not factor >= 1.0:", "if True:"),
     ]),
     *faults_in("minigrad/nn/branches.py", "tests/nn/test_branches.py", [
-        ("hooks-of-the-last-layers-sleep", "return None if watched else", "return"),
+        ("hooks-of-the-last-layers-sleep", "    if watched:\n        return None\n", ""),
         ("batches-statistics-are-known", "or norm.training", "or False"),
     ]),
     *faults_in("minigrad/nn/fixed.py", "tests/nn/test_fixed.py", [
