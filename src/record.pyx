@@ -95,7 +95,7 @@ cdef class Rule:
         return record(self, inputs, params, True)
 
     cdef Plan plan(self, object key, Py_ssize_t n):
-        """The plan for a bit mask (a tuple of bools beyond 30 inputs) of inputs that need one."""
+        """The plan for a bit mask of inputs that need one (beyond 30, or any number: bools)."""
         cdef Plan plan = self.plans.get(key)
         cdef int i
         if plan is None:
@@ -238,7 +238,7 @@ cdef object record(Rule rule, tuple inputs, tuple params, bint full):
     if type(out) is not np_ndarray:
         out = np.asarray(out)
     if needed:
-        key = mask if n <= 30 else tuple([p is not None for p in nodes])
+        key = mask if n <= 30 and not rule.variadic else tuple([p is not None for p in nodes])
         plan = rule.plan(key, n)
         own_copies(inputs, arrays, plan)
         node = new_node(rule, plan, out, tuple(nodes))

@@ -215,8 +215,8 @@ cdef class Sweep:
             check_versions(node)
         try:
             if self.create_graph and rule.composite is not None:
-                results = above.compose(rule.spec, self.lifted_inputs(node), node.kept[n:], g,
-                                        plan.needs)
+                results = above.compose(rule.spec, self.lifted_inputs(node),
+                                        node.kept[1 if rule.variadic else n:], g, plan.needs)
             elif rule.joint is not None:
                 results = self.call(plan, node, g, 0)
             for i in range(n):
@@ -269,7 +269,8 @@ cdef class Sweep:
 
     cdef list lifted_inputs(self, Node node):
         """The inputs of a fused op as Tensors (it keeps them all, first)."""
-        return [lift(node, (0, i), node.kept[i]) for i in range(len(node.parents))]
+        cdef tuple kept = node.kept[0] if (<Rule>node.rule).variadic else node.kept
+        return [lift(node, (0, i), kept[i]) for i in range(len(node.parents))]
 
     cdef object checked(self, Node node, Node parent, Py_ssize_t i, object value):
         """A gradient must have its input's exact shape and dtype; broadcasting is undone here."""

@@ -73,6 +73,7 @@ class BasicConv(nn.Module):
         self.conv = nn.Conv2d(channels, maps, kernel, stride, padding, bias=not batch_norm)
         self.bn = nn.BatchNorm2d(maps, eps=1e-3) if batch_norm else None
 
+    @nn.conv_norm_relu("conv", "bn")
     @nn.takes_relu
     def forward(self, x: Tensor, *, relu: bool = True) -> Tensor:
         """relu(bn(x * w)) or relu(x * w + b)."""
@@ -112,7 +113,7 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The four branches of x, concatenated."""
-        return mg.concat(*(branch(x) for branch in self.children()), axis=1)
+        return nn.concat_branches(x, *self.children())
 
 
 class NaiveInception(nn.Module):
@@ -127,7 +128,7 @@ class NaiveInception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The four branches of x, concatenated."""
-        return mg.concat(*(branch(x) for branch in self.children()), axis=1)
+        return nn.concat_branches(x, *self.children())
 
 
 class AuxiliaryHead(nn.Module):

@@ -20,6 +20,7 @@ def conv2d(
     algorithm: str | None = None,
     scale: Array | None = None,
     residual: Array | None = None,
+    out: Array | None = None,
 ) -> Array: ...
 def conv2d_grad_x(
     gy: Array,

@@ -13,6 +13,10 @@ cdef ndarray channels_last(ndarray a)
 # and nothing is copied, where they lie in another order.
 cdef int copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch) except -1
 
+# Elements from one pixel to the next of images (N, C, H, W) that are channels-last, or neighboring
+# channels of such; 0 for images in another order.
+cdef Py_ssize_t pixel_pitch(ndarray a) noexcept
+
 # A new array of channels-last zeros.
 cdef ndarray zeros(int nd, const Py_ssize_t *dims, int typenum, bint last)
 

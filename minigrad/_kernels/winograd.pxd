@@ -15,7 +15,7 @@ cdef extern from "winograd.h" nogil:
         # `in` is a keyword here
         winograd_tiles tiles "in"
         void *out
-        Py_ssize_t outputs, groups, group_outputs, out_block, out_blocks, depth, pitch, slab
+        Py_ssize_t out_pitch, groups, group_outputs, out_block, out_blocks, depth, pitch, slab
         const void *weights
         Py_ssize_t w_group, w_out, w_in
         int turned, narrow
@@ -57,9 +57,9 @@ cdef extern from "winograd.h" nogil:
         task_kernel *merge
 
 # y = conv(x, w) and what an epilogue does to it, or, adjoint, gx from src = gy (and no epilogue).
-# float32, channels-last, stride 1. memo: where U may be kept (kept.pxd), or None.
+# float32, channels-last, stride 1. pitch: elements of out from pixel to pixel. memo: where U may be kept (kept.pxd), or None.
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const epilogue *end, void *out, dict memo) except -1
+                          const epilogue *end, void *out, Py_ssize_t pitch, dict memo) except -1
 cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void *gw) except -1
 
 # Whether inputs and outputs (of a group) are one vector, with registers for U of a point.

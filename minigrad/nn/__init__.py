@@ -19,6 +19,7 @@ from minigrad.nn.activation import (
     Softplus,
     Tanh,
 )
+from minigrad.nn.branches import concat_branches, conv_norm_relu
 from minigrad.nn.containers import ModuleList, Sequential
 from minigrad.nn.fixed import fixed_weights
 from minigrad.nn.fused import conv_norm
@@ -82,7 +83,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "concat_branches",
     "conv_norm",
+    "conv_norm_relu",
     "fixed_weights",
     "init",
     "meta",

@@ -62,9 +62,14 @@ def conv_norm(
 
 
 def by_known_statistics(
-    conv: Conv2d, norm: BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool
+    conv: Conv2d,
+    norm: BatchNorm2d,
+    x: Tensor,
+    residual: Tensor | None,
+    relu: bool,
+    out: Array | None = None,
 ) -> Array:
-    """Both layers in evaluation, as one convolution with an epilogue."""
+    """Both layers in evaluation, as one convolution with an epilogue; out: where it is stored."""
     mean, var = norm.running_mean, norm.running_var
     assert mean is not None and var is not None
     w = conv.weight.data
@@ -84,6 +89,7 @@ def by_known_statistics(
         relu=relu,
         scale=scale,
         residual=None if residual is None else residual.data,
+        out=out,
         **geometry("conv2d", w, conv.stride, conv.padding, conv.dilation),
     )
 

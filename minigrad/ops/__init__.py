@@ -22,6 +22,7 @@ from minigrad.ops.activations import (
 )
 from minigrad.ops.conv import conv2d, conv2d_grad_b, conv2d_grad_w, conv2d_grad_x
 from minigrad.ops.conv_fused import conv2d_moments, conv2d_relu
+from minigrad.ops.conv_join import conv2d_relu_concat
 from minigrad.ops.conv_transpose import conv_transpose2d
 from minigrad.ops.einsum import einsum, outer, tensordot
 from minigrad.ops.elementwise import (
@@ -115,7 +116,7 @@ __all__ = [  # noqa: RUF022
     "max", "min", "tie_share", "logsumexp", "norm",
     "matmul", "linear", "linear_relu", "einsum", "tensordot", "outer",
     "conv2d", "conv2d_grad_x", "conv2d_grad_w", "conv2d_grad_b", "conv2d_relu",
-    "conv2d_moments",
+    "conv2d_moments", "conv2d_relu_concat",
     "conv_transpose2d",
     "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad",
     "adaptive_avg_pool2d", "adaptive_avg_pool2d_grad", "global_avg_pool2d",

@@ -6,7 +6,7 @@ mask of its gradient is the output itself, which the next layer keeps anyway.  `
 the same in two ops: the definition, and what ``create_graph=True`` plays.  Batch normalization must
 know all outputs first, but ``conv2d_moments`` takes their means and variances on the way; as an op
 of its own, batch normalization can let go of its input before the convolution's gradients are
-computed.  Next: ``pool.py``.
+computed.  Next: ``conv_join.py``, several convolutions into one result.
 """
 
 from __future__ import annotations

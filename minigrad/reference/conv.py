@@ -84,10 +84,12 @@ def conv2d(
     algorithm: str | None = None,
     scale: Array | None = None,
     residual: Array | None = None,
+    out: Array | None = None,
 ) -> Array:
     """x (N,C,H,W), w (K,C/G,R,S), b (K,) -> y (N,K,P,Q), then relu if asked for.
 
-    scale (K,) multiplies the sums before b is added; residual, as y, is added then."""
+    scale (K,) multiplies the sums before b is added; residual, as y, is added then.
+    out, as y: where it is written."""
     (n, _, h, width), (k, _, *kernel) = x.shape, w.shape
     p = output_size(h, padding[0] + padding[1], kernel[0], stride[0], dilation[0])
     q = output_size(width, padding[2] + padding[3], kernel[1], stride[1], dilation[1])
@@ -103,7 +105,11 @@ def conv2d(
         y = y + b.reshape(1, k, 1, 1)
     if residual is not None:
         y = y + residual
-    return _relu(y) if relu else y
+    y = _relu(y) if relu else y
+    if out is None:
+        return y
+    out[...] = y
+    return out
 
 
 def conv2d_moments(

@@ -161,8 +161,8 @@ class Rule:
         def add(source, i):
             kind, index = source
             if spec.variadic and kind in (0, 3, 4):
-                group = {0: arrays, 3: [a.shape for a in arrays], 4: [a.dtype for a in arrays]}
-                kept[source] = tuple(group[kind])
+                names = {3: "shape", 4: "dtype"}  # an input may be None
+                kept[source] = tuple(getattr(a, names[kind], None) if kind else a for a in arrays)
             elif kind not in (6, 7):
                 kept[source] = (
                     lambda: arrays[index],
@@ -178,7 +178,7 @@ class Rule:
             for source in gradient.sources if need else ():
                 add(source, i)
         if spec.composite:
-            for i in range(len(arrays)):
+            for i in range(len(spec.inputs)):
                 add((0, i), i)
             for i in range(len(params)):
                 add((2, i), i)
@@ -193,7 +193,8 @@ class Rule:
             return hooks["tensor"](value, parent) if lifts else value
 
         if create_graph and spec.composite:
-            inputs = [lift(kept[0, i], p) for i, p in enumerate(node.parents)]
+            each = kept[0, 0] if spec.variadic else [kept[0, i] for i in range(len(spec.inputs))]
+            inputs = list(map(lift, each, node.parents))
             params = [kept[2, i] for i in range(len(spec.params))]
             return hooks["compose"](spec, inputs, params, g, node.needs)
 

@@ -15,7 +15,7 @@ Where to go next: `conv_direct.pyx`, then `src/simd/conv_forward.c`; `src/simd/w
 import numpy as np
 
 from minigrad._kernels import norm
-from minigrad.errors import ArgError, ShapeError
+from minigrad.errors import ArgError, DTypeError, ShapeError
 
 cimport numpy as cnp
 from numpy cimport ndarray
@@ -30,7 +30,8 @@ from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_kernels
 from minigrad._kernels.kept cimport memo_of
 from minigrad._kernels.memory cimport empty
-from minigrad._kernels.operands cimport c_order, channels_last, floats, sizes, zeros
+from minigrad._kernels.operands cimport (
+    c_order, channels_last, floats, pixel_pitch, sizes, zeros)
 from minigrad._kernels.tasks cimport run_tasks
 from minigrad._kernels.threads cimport team
 from minigrad._kernels.winograd cimport winograd_forward, winograd_grad_w
@@ -57,6 +58,27 @@ cdef ndarray channel_values(str name, object values, Py_ssize_t channels, int ty
     return array
 
 
+cdef ndarray place(object out, const Py_ssize_t *dims, int typenum, tuple read):
+    """`out`, once it is known that y can be written there; read: what may not share its memory."""
+    if type(out) is not ndarray or cnp.PyArray_TYPE(out) != typenum:
+        raise DTypeError(
+            f"conv2d: out is {getattr(out, 'dtype', type(out).__name__)}, the other arrays are "
+            f"{'float32' if typenum == cnp.NPY_FLOAT else 'float64'}; give an array of that")
+    if out.shape != (dims[0], dims[1], dims[2], dims[3]):
+        raise ShapeError(f"conv2d: out has shape {out.shape}, "
+                         f"expected {(dims[0], dims[1], dims[2], dims[3])}")
+    if not cnp.PyArray_ISBEHAVED(out):
+        raise ArgError("conv2d: out is read-only, misaligned or of another byte order; give an "
+                       "array that can be written")
+    if not pixel_pitch(out):
+        raise ArgError(f"conv2d: out has strides {out.strides}, its channels are not side by side; "
+                       "give channels-last images, or neighboring channels of such")
+    for name, array in zip(("x", "w", "b", "scale"), read):
+        if array is not None and np.may_share_memory(out, array):
+            raise ArgError(f"conv2d: out shares memory with {name}; give it memory of its own")
+    return out
+
+
 cdef inline const void *data_of(ndarray a) noexcept:
     return NULL if a is None else cnp.PyArray_DATA(a)
 
@@ -79,7 +101,7 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
     cdef int typenum = cnp.PyArray_TYPE(y)
     if winograd:
         winograd_forward(g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), end,
-                         cnp.PyArray_DATA(y), memo_of(weight))
+                         cnp.PyArray_DATA(y), pixel_pitch(y), memo_of(weight))
     elif g.group_c == 1 and g.groups > 1:
         end.mean = NULL
         depthwise(g, image, weight, bias, end.relu, y)
@@ -97,7 +119,7 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
 
 cdef tuple convolve(object x, object w, object b, object stride, object padding, object dilation,
                     object groups, object algorithm, bint relu, object scale, object residual,
-                    bint moments):
+                    bint moments, object out=None):
     """(y, mean, variance): conv2d and conv2d_moments."""
     cdef geometry g
     cdef epilogue end
@@ -115,7 +137,13 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
         if factors is None:
             raise ArgError("conv2d: residual is only added after a scale; give scale as well")
     dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
-    y = empty(4, dims, typenum, True)
+    if out is None:
+        y = empty(4, dims, typenum, True)
+    elif added is not None:
+        raise ArgError("conv2d: residual is laid out as y and cannot be added where y is part of "
+                       "out; leave out one of them")
+    else:
+        y = place(out, dims, typenum, (image, weight, bias, factors))
     winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
     if factors is not None and g.N and g.K and (not g.C or g.group_c == 1 and g.groups > 1):
         raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
@@ -128,7 +156,8 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
     if not g.N or not g.K or not g.C:
         end.mean = NULL
         (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
-        y = (<object>y).clip(0, None) if relu else y
+        if relu:
+            np.maximum(y, 0, out=y)
     else:
         compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, winograd,
                 y)
@@ -138,14 +167,17 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
 
 
 def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algorithm=None,
-           scale=None, residual=None):
+           scale=None, residual=None, out=None):
     """y[n,k,p,q] = b[k] + sum_crs xp[n, c, p sh + r dh, q sw + s dw] w[k,c,r,s], then relu.
 
     With scale the sums are multiplied by scale[k] before b is added, and residual is added then:
     convolution, batch normalization by known statistics and addition in one pass over memory.
 
+    out: where y is written, and what is returned: channels-last images, or neighboring channels of
+    such, z[:, o : o + K], whose other channels are left alone; without residual.
+
     Shapes  x: (N, C, H, W); w: (K, C/groups, R, S); b, scale: (K,) or None; residual: as y, or None
-            (without scale, None); y: (N, K, P, Q), channels-last;
+            (without scale, None); y, out: (N, K, P, Q), channels-last;
             P = (H + top + bottom - dh (R-1) - 1) // sh + 1
     algorithm  None (MINIGRAD_CONV, or what is estimated to be faster), "auto", "direct", "winograd"
     Raises  ShapeError, DTypeError, ArgError, MemoryError
@@ -153,7 +185,7 @@ def conv2d(x, w, b=None, *, stride, padding, dilation, groups, relu=False, algor
             architectures", SC 2018 (blocking); the offset tables are ours
     """
     return convolve(x, w, b, stride, padding, dilation, groups, algorithm, relu, scale, residual,
-                    False)[0]
+                    False, out)[0]
 
 
 def conv2d_moments(x, w, b=None, *, stride, padding, dilation, groups, algorithm=None):
@@ -197,7 +229,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     elif winograd:
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), &NOTHING,
-                         cnp.PyArray_DATA(gx), None)
+                         cnp.PyArray_DATA(gx), g.C, None)
     elif takes_rows(&g, GRAD_X, typenum):
         rows_grad_x(&g, channels_last(grad), c_order(weight), gx)
     else:

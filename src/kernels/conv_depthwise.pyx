@@ -17,6 +17,7 @@ from minigrad._kernels.conv_plan cimport (
     band_count, carve, plan_depthwise, plan_forward_taps, plan_phase, table_bytes, tables)
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.memory cimport scratch, scratch_free
+from minigrad._kernels.operands cimport pixel_pitch
 from minigrad._kernels.tasks cimport padded, run_tasks
 from minigrad._kernels.threads cimport team
 
@@ -57,7 +58,8 @@ cdef int depthwise(const geometry *g, ndarray x, ndarray w, ndarray bias, bint r
         p.band, p.w_tap = taps.band, taps.w_tap
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.K, 1, g.group_k
-        p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(y), g.P, g.Q, g.K
+        p.out.data, p.out.height, p.out.width = cnp.PyArray_DATA(y), g.P, g.Q
+        p.out.channels = pixel_pitch(y)
         p.out.h0 = p.out.w0 = 0
         p.out.h_step = p.out.w_step = 1
         p.weights, p.passes = cnp.PyArray_DATA(w), 1

@@ -23,6 +23,7 @@ from minigrad._kernels.conv_plan cimport (
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.kept cimport memo_of, pack_once
 from minigrad._kernels.memory cimport scratch, scratch_free
+from minigrad._kernels.operands cimport pixel_pitch
 from minigrad._kernels.tasks cimport (
     MERGED, moments_bytes, padded, parts, pixels_behind, run_tasks)
 from minigrad._kernels.threads cimport team
@@ -116,7 +117,8 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         plan_forward_taps(g, t, &p)
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
-        p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(y), g.P, g.Q, g.K
+        p.out.data, p.out.height, p.out.width = cnp.PyArray_DATA(y), g.P, g.Q
+        p.out.channels = pixel_pitch(y)
         p.out.h0 = p.out.w0 = 0
         p.out.h_step = p.out.w_step = 1
         p.groups, p.group_outputs = g.groups, g.group_k

@@ -20,7 +20,7 @@ from minigrad._kernels.conv_geometry cimport is_plain
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.gemm cimport gemm_plan, multiply
 from minigrad._kernels.memory cimport scratch, scratch_free
-from minigrad._kernels.operands cimport channels_last
+from minigrad._kernels.operands cimport channels_last, pixel_pitch
 from minigrad._kernels.tasks cimport parts, run_tasks
 from minigrad._kernels.threads cimport team
 
@@ -54,7 +54,8 @@ cdef int rows_forward(const geometry *g, ndarray x, ndarray w, ndarray bias, bin
         fill_rows(g, x, rows)
         p.batch, p.m, p.n, p.k = 1, pixels, g.group_k, depth
         p.a_batch = p.b_batch = p.c_batch = 0
-        p.a_row, p.a_col, p.b_row, p.b_col, p.c_row, p.c_col = g.groups * depth, 1, 1, depth, g.K, 1
+        p.a_row, p.a_col, p.b_row, p.b_col = g.groups * depth, 1, 1, depth
+        p.c_row, p.c_col = pixel_pitch(y), 1
         p.relu, p.bias_by_rows = relu, False
         for group in range(g.groups):
             p.a = rows + group * depth * item

@@ -97,6 +97,16 @@ cdef int copy_pixels(ndarray a, void *out, Py_ssize_t out_pitch) except -1:
     return 1
 
 
+cdef Py_ssize_t pixel_pitch(ndarray a) noexcept:
+    cdef Py_ssize_t pitch = 0, channels = cnp.PyArray_DIM(a, 1), size = cnp.PyArray_SIZE(a)
+    if array_pixels(a, &pitch):
+        return pitch
+    if size and (size != channels or (
+            channels != 1 and cnp.PyArray_STRIDE(a, 1) != cnp.PyArray_ITEMSIZE(a))):
+        return 0
+    return max(channels, 1)            # one pixel, or none
+
+
 cdef ndarray c_order(ndarray a):
     return a if cnp.PyArray_IS_C_CONTIGUOUS(a) else fresh(a, False)
 

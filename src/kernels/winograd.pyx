@@ -233,7 +233,7 @@ cdef inline void *from_channel(const void *values, Py_ssize_t channel) noexcept 
 
 
 cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, const void *weights,
-                          const epilogue *end, void *out, dict memo) except -1:
+                          const epilogue *end, void *out, Py_ssize_t pitch, dict memo) except -1:
     cdef winograd_plan p
     cdef Py_ssize_t taps = g.R * g.S, group, outputs, inputs, size
     cdef void *mean
@@ -243,7 +243,7 @@ cdef int winograd_forward(const geometry *g, bint adjoint, const void *src, cons
     outputs, inputs, p.w_out, p.w_in = g.group_k, g.group_c, g.group_c * taps, taps
     if adjoint:
         outputs, inputs, p.w_out, p.w_in = inputs, outputs, p.w_in, p.w_out
-    p.outputs, p.relu, p.turned, p.group_outputs = outputs * g.groups, end.relu, adjoint, outputs
+    p.out_pitch, p.relu, p.turned, p.group_outputs = pitch, end.relu, adjoint, outputs
     p.w_group = g.group_k * g.group_c * taps
     size = 4 * POINTS * outputs * inputs
     deep = is_deep(p.tiles.tiles, inputs, outputs)

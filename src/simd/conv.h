@@ -54,8 +54,8 @@ typedef struct {
 
 /* Where outputs go: (i, j) of image n is stored at (n, h0 + i h_step, w0 + j w_step). */
 typedef struct {
-    void *data;                      /* (N, height, width, channels) */
-    intptr_t height, width, channels;
+    void *data;                      /* (N, height, width), pixels `channels` elements apart */
+    intptr_t height, width, channels; /* more than there are outputs: some channels of a whole */
     intptr_t h0, h_step, w0, w_step;
 } conv_output;
 

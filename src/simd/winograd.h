@@ -47,8 +47,8 @@ typedef struct {
 /* Y = conv(X, W): conv2d (src = x), and conv2d_grad_x (src = gy). */
 typedef struct {
     winograd_tiles in;
-    void *out;                       /* (N, in.rows, in.cols, outputs) */
-    intptr_t outputs, groups;        /* a deep layer: one group at a time */
+    void *out;                       /* (N, in.rows, in.cols), pixels out_pitch elements apart */
+    intptr_t out_pitch, groups;      /* a deep layer: one group at a time */
     intptr_t group_outputs, out_block, out_blocks;   /* outputs in a task; tasks along them */
     intptr_t depth;                  /* input channels in V at a time */
     intptr_t pitch, slab;            /* M */

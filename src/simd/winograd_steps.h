@@ -89,15 +89,15 @@ INLINE void transform_output(const int m, const int scaled, const real *product,
 static void transform_outputs(const winograd_plan *p, intptr_t first, intptr_t last, intptr_t k0,
                               intptr_t n, const real *product) {
     const winograd_tiles *in = &p->in;
-    const intptr_t K = p->outputs, m = TILE + 1 - in->taps;
-    tile_output o = {.row = in->cols * K,
-                     .col = K,
+    const intptr_t pitch = p->out_pitch, m = TILE + 1 - in->taps;
+    tile_output o = {.row = in->cols * pitch,
+                     .col = pitch,
                      .bias = p->bias ? (const real *)p->bias + k0 : NULL,
                      .scale = p->scale ? (const real *)p->scale + k0 : NULL,
                      .relu = p->relu};
     tile_place at = place_of(in, first);
     for (intptr_t tile = first; tile < last; tile++, product += p->pitch, next_place(in, &at)) {
-        const intptr_t start = ((at.n * in->rows + at.i) * in->cols + at.j) * K + k0;
+        const intptr_t start = ((at.n * in->rows + at.i) * in->cols + at.j) * pitch + k0;
         o.out = (real *)p->out + start;
         o.residual = p->residual ? (const real *)p->residual + start : NULL;
         o.rows = (int)least(m, in->rows - at.i);
@@ -126,7 +126,7 @@ static void output_moments(const winograd_plan *p, intptr_t first, intptr_t last
         const intptr_t start = (o.n * in->rows + o.i) * in->cols + o.j;
         for (intptr_t i = 0; i < rows; i++)
             for (intptr_t j = 0; j < cols; j++)
-                at[count++] = (start + i * in->cols + j) * p->outputs;
+                at[count++] = (start + i * in->cols + j) * p->out_pitch;
     }
     pixel_moments((const real *)p->out + k0, at, count, n, p->moments + block * 3 * K + k0, K);
     if (k0 == 0) p->moment_pixels[block] = count;

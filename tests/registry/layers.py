@@ -25,6 +25,11 @@ GEOMETRIES = [  # x, w, constants
 ]
 
 
+PADDED = ((1, 1), (1, 1, 1, 1), (1, 1), 1)
+STRIDED = ((2, 1), (1, 0, 0, 1), (1, 2), 2)
+PLAIN = ((1, 1), (0, 0, 0, 0), (1, 1), 1)
+
+
 def output(x: tuple[int, ...], w: tuple[int, ...], k: dict[str, Any]) -> tuple[int, int]:
     """(P, Q) of a window over x."""
     (sh, sw), (dh, dw) = k.get("stride", (1, 1)), k.get("dilation", (1, 1))
@@ -211,6 +216,19 @@ CASES = [
         kind=PIECEWISE,
         nan="felt",
     ),
+    *expand(
+        "conv2d_relu_concat",
+        (f(2, 3, 6, 5), f(4, 3, 3, 2), f(4), {"geometries": (PLAIN,)}),
+        (f(2, 3, 3, 4), f(5, 3, 1, 1), f(5), f(2, 2, 3, 4), f(3, 2, 3, 3), f(3),
+         {"geometries": (PLAIN, PADDED)}),
+        (f(1, 2, 3, 4), f(1, 2, 1, 1), None, f(1, 4, 5, 5), f(4, 2, 2, 2), f(4),
+         f(1, 1, 5, 6), f(2, 1, 3, 3), None, {"geometries": (PLAIN, STRIDED, PLAIN)}),
+        kind=PIECEWISE,
+        nan="felt",
+    ),
+    *expand("conv2d_relu_concat",
+            (f(0, 3, 3, 4), f(5, 3, 1, 1), f(5), f(0, 2, 5, 6), f(3, 2, 3, 3), f(3),
+             {"geometries": (PLAIN, PLAIN)}), kind=EMPTY),
     *pools(),
     *empty_pools(),
     *BINS,

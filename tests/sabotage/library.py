@@ -19,6 +19,10 @@ FAULTS = [
     *faults_in("minigrad/nn/utils.py", "tests/nn/test_utils.py", [
         ("small-gradients-scaled-up", "if not factor >= 1.0:", "if True:"),
     ]),
+    *faults_in("minigrad/nn/branches.py", "tests/nn/test_branches.py", [
+        ("hooks-of-the-last-layers-sleep", "    if watched:\n        return None\n", ""),
+        ("batches-statistics-are-known", "or norm.training", "or False"),
+    ]),
     *faults_in("minigrad/nn/fixed.py", "tests/nn/test_fixed.py", [
         ("fixed-weights-stay-writable", "array.flags.writeable = False", "pass"),
         ("all-weights-writable-after", "if _writable.pop(id(array)):", "if True:"),

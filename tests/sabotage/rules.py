@@ -47,6 +47,10 @@ RULES = [
         ("overwritten-values-get-gradients",
          "gv = where(survivors(gz.shape, index, gv.shape), gv, 0.0)", "gv = gv * 1.0"),
     ]),
+    *rule("conv_join", "test_conv_join", [
+        ("all-branches-in-one-place", "out=z[:, start : start + len(w)]", "out=z[:, : len(w)]"),
+        ("branches-gradients-not-masked", "relu_grad(gz[part], out[part])", "1.0 * gz[part]"),
+    ]),
     *rule("join", "test_shape", [
         ("parts-start-at-zero", "for shape in xs_shape[:i])", "for shape in xs_shape[:0])"),
     ]),
@@ -114,6 +118,7 @@ SWEEP = [
          "before = set_recording(create_graph)", "before = set_recording(True)"),
     ]),
     *faults_in("src/record.pyx", TAPE, [
+        ("plans-of-another-count", "if n <= 30 and not rule.variadic else", "if n <= 30 else"),
         ("users-array-not-copied", 'arrays[i] = x.copy("K")', "arrays[i] = x"),
         ("every-input-needs-a-gradient",
          "if records and rule.differentiable[0 if rule.variadic else i]:", "if records:"),

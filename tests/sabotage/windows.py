@@ -10,6 +10,7 @@ MOMENTS = "tests/kernels/test_conv_moments.py"
 NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 KEPT = "tests/kernels/test_kept.py"
+INTO = "tests/kernels/test_conv_into.py"
 POOL = "tests/kernels/test_pool.py tests/kernels/test_pool_rows.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
@@ -275,6 +276,18 @@ FAULTS = [
         ("pointwise-gradient-of-the-first-group",
          "p.a_batch, p.a_row, p.a_col = g.group_k, 1, g.K",
          "p.a_batch, p.a_row, p.a_col = 0, 1, g.K"),
+    ]),
+    *faults_in("src/kernels/conv_rows.pyx", INTO, [
+        ("rows-side-by-side-without-a-gap",
+         "p.c_row, p.c_col = pixel_pitch(y)", "p.c_row, p.c_col = g.K"),
+    ]),
+    *faults_in("src/simd/conv_images.c", INTO, [
+        ("narrow-rows-run-over-the-neighbors",
+         "o->w_step == 1 && K == o->channels", "o->w_step == 1"),
+    ]),
+    *faults_in("src/kernels/conv.pyx", INTO, [
+        ("read-only-memory-is-written", "if not cnp.PyArray_ISBEHAVED(out):", "if False:"),
+        ("pixels-in-any-order-are-written", "if not pixel_pitch(out):", "if False:"),
     ]),
     *faults_in("src/kernels/conv_geometry.pyx", POINTWISE, [
         ("pointwise-forgets-padding-on-the-left", "and not g.top and not g.left", "and not g.top"),

@@ -148,6 +148,20 @@ def test_naive_depth_can_only_grow():
     assert channels == sorted(channels)
 
 
+@pytest.mark.parametrize("form", ({}, {"batch_norm": True}, {"torchvision": True}))
+def test_branches_write_side_by_side_what_concat_would_copy(form, monkeypatch):
+    mg.manual_seed(0)
+    net, x = GoogLeNet(10, aux=False, **form).eval(), images(2, 3, 64, 64)
+    with mg.no_grad():
+        whole = net(x)
+        monkeypatch.setattr(
+            Inception,
+            "forward",
+            lambda self, x: mg.concat(*(b(x) for b in self.children()), axis=1),
+        )
+        np.testing.assert_array_equal(whole.data, net(x).data)
+
+
 def test_branches_see_1_3_5_and_3_pixels():
     module = Inception(2, 1, 1, 1, 1, 1, 1).double()
     for p in module.parameters():
