@@ -13,6 +13,8 @@ picture.
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
+cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
 cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
@@ -30,8 +32,9 @@ cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 # --- taps --------------------------------------------------------------------------------------
 
 cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
-    """R + S + R S + R S chunk offsets; chunk is at most DEPTH / (taps of a phase) + 1 channels."""
-    return (g.R + g.S + 2 * g.R * g.S + max(DEPTH, SUMS)) * <Py_ssize_t>sizeof(Py_ssize_t)
+    """R + S + R S + R S chunk offsets; chunk: at most DEPTH / LEAST_SHARE / (taps of a phase) + 1."""
+    cdef Py_ssize_t most = max(<Py_ssize_t>(DEPTH / LEAST_SHARE), SUMS)
+    return (g.R + g.S + 2 * g.R * g.S + most) * <Py_ssize_t>sizeof(Py_ssize_t)
 
 
 cdef tables carve(const geometry *g, void *memory) noexcept nogil:
@@ -126,9 +129,26 @@ cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
     return best
 
 
+cdef double met(const conv_axis *x) noexcept nogil:
+    """The share of the pairs of output and tap that meet a source row, not the padding."""
+    cdef Py_ssize_t r, first, behind, pairs = 0
+    for r in range(x.taps):            # outputs first..behind-1 meet one at tap r
+        first = parts(max(-x.tap[r], 0), x.step)
+        behind = min(x.count, parts(max(x.size - x.tap[r], 0), x.step))
+        pairs += max(behind - first, 0)
+    return <double>pairs / (x.taps * x.count)
+
+
+cdef double share_met(const conv_band *b) noexcept nogil:
+    """The share of the products that are by no zero of the padding; 1 if they are nearly all."""
+    cdef double share = met(&b.h) * met(&b.w)
+    return share if share < WORTH_SKIPPING else 1
+
+
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil:
     """Channels whose products are summed, over all taps, before those of the next channels."""
-    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, DEPTH)
+    cdef double share = max(share_met(b), LEAST_SHARE)
+    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, <Py_ssize_t>(DEPTH / share))
 
 
 cdef void set_slots(conv_axis *x) noexcept nogil:
@@ -217,6 +237,7 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     b.chunk = forward_chunk(b)
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
+    p.skips_padding = share_met(b) < 1
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
     finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop),

@@ -16,6 +16,7 @@
 /* The part of the output that one band computes. */
 typedef struct {
     intptr_t n0, i0, j0, images, rows, cols;
+    enum { BY_IMAGE, BY_PLACE } order;   /* see pixel_offsets */
 } band_range;
 
 /* Band `index` of image_blocks x h.blocks x w.blocks. */
@@ -28,6 +29,7 @@ static band_range band_at(const conv_band *b, intptr_t index) {
     r.images = least(b->image_block, b->images - r.n0);
     r.rows = least(b->h.block, b->h.count - r.i0);
     r.cols = least(b->w.block, b->w.count - r.j0);
+    r.order = BY_IMAGE;
     return r;
 }
 
@@ -127,11 +129,21 @@ INLINE const real *band_operand(const conv_band *b, const band_range *r, intptr_
     return (const real *)b->src + (row * b->w.size + r->j0 * b->w.step) * b->channels + c0;
 }
 
-/* at[p] = offset of output p = (n, i, j) of a range, given the offsets from one to the next. */
+/* The column of place `place` of a range, in row place / r->cols: there and back. */
+INLINE intptr_t place_column(const band_range *r, intptr_t place) {
+    const intptr_t j = place % r->cols;
+    return place / r->cols % 2 ? r->cols - 1 - j : j;
+}
+
+/* at[p] = offset of output p = (n, i, j) of a range, given the offsets from one to the next: in
+ * this order, or all images of a place (i, j), and then those of a place beside it. */
 static intptr_t pixel_offsets(const band_range *r, intptr_t n_step, intptr_t i_step,
                               intptr_t j_step, intptr_t *at) {
     intptr_t p = 0;
-    for (intptr_t n = 0; n < r->images; n++)
+    for (intptr_t q = 0; r->order == BY_PLACE && q < r->rows * r->cols; q++)
+        for (intptr_t n = 0; n < r->images; n++)
+            at[p++] = n * n_step + q / r->cols * i_step + place_column(r, q) * j_step;
+    for (intptr_t n = 0; r->order == BY_IMAGE && n < r->images; n++)
         for (intptr_t i = 0; i < r->rows; i++) {
             const intptr_t row = n * n_step + i * i_step;
             for (intptr_t j = 0; j < r->cols; j++) at[p++] = row + j * j_step;

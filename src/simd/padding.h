@@ -1,0 +1,80 @@
+/* padding.h: leaving out the taps of a filter that meet only padding.
+ *
+ * Design: on a map as small as the filter, most products are by zeros of the padding: a 7x7 filter
+ * on 4x4 pixels meets 16 of 49 taps at any place.  The taps that an output needs are one span along
+ * each axis; a tile of outputs needs the hull of theirs.  A band is therefore walked place by place,
+ * all images of one after the other, and back and forth along its rows: the places of a tile are one
+ * or neighbors.
+ *
+ * A zero times a weight that is infinite or NaN is NaN, so it is left out only where all weights are
+ * finite.  Whoever packs them looks (all_finite), and leaves the answer behind the packed weights.
+ */
+#ifndef MINIGRAD_PADDING_H
+#define MINIGRAD_PADDING_H
+
+#include "band.h"
+#include "gemm.h"
+
+typedef struct {
+    intptr_t lo, hi;                 /* lo <= i < hi */
+} span;
+
+/* The taps of an axis that meet a source row at output o: one span, because taps lie in order. */
+INLINE span taps_inside(const conv_axis *x, intptr_t o) {
+    const intptr_t at = o * x->step;
+    span s = {0, x->taps};
+    while (s.lo < s.hi && (at + x->tap[s.lo] < 0 || at + x->tap[s.lo] >= x->size)) s.lo++;
+    while (s.lo < s.hi && (at + x->tap[s.hi - 1] < 0 || at + x->tap[s.hi - 1] >= x->size)) s.hi--;
+    return s;
+}
+
+INLINE span hull(span a, span b) {
+    return (span){least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi};
+}
+
+/* Taps rows x cols of all, in the order (r, s, channel). */
+INLINE depth_runs runs_of_taps(const conv_band *b, span rows, span cols) {
+    const intptr_t row = b->w.taps * b->chunk, first = rows.lo * row + cols.lo * b->chunk;
+    if (cols.hi - cols.lo == b->w.taps)
+        return (depth_runs){first, (rows.hi - rows.lo) * row, 0, 1};
+    return (depth_runs){first, (cols.hi - cols.lo) * b->chunk, row, rows.hi - rows.lo};
+}
+
+/* The runs of every `tile` outputs of a range that is walked place by place. */
+static inline void runs_of_tiles(const conv_band *b, const band_range *r, intptr_t tile,
+                                 depth_runs *runs) {
+    const intptr_t outputs = r->images * r->rows * r->cols;
+    for (intptr_t p = 0; p < outputs; p += tile) {
+        const intptr_t last = (least(p + tile, outputs) - 1) / r->images;
+        intptr_t q = p / r->images;
+        span rows = taps_inside(&b->h, r->i0 + q / r->cols);
+        span cols = taps_inside(&b->w, r->j0 + place_column(r, q));
+        for (q++; q <= last; q++) {
+            rows = hull(rows, taps_inside(&b->h, r->i0 + q / r->cols));
+            cols = hull(cols, taps_inside(&b->w, r->j0 + place_column(r, q)));
+        }
+        *runs++ = runs_of_taps(b, rows, cols);
+    }
+}
+
+/* Whether n numbers are neither infinite nor NaN: 0 times them is 0. */
+static inline int all_finite(const real *x, intptr_t n) {
+    vreal sum[4] = {{0}};
+    real lanes[VL];
+    int finite = 1;
+    intptr_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL)
+        UNROLL(4) for (int j = 0; j < 4; j++) sum[j] += vload(x + i + j * VL) * vset(0);
+    for (; i < n; i++) finite &= x[i] * 0 == 0;
+    vstore(lanes, sum[0] + sum[1] + (sum[2] + sum[3]));
+    for (int l = 0; l < VL; l++) finite &= lanes[l] == 0;
+    return finite;
+}
+
+/* For each panel of weights, `depth` deep, whether all of it is finite; behind the last of them. */
+INLINE intptr_t *finite_panels(const conv_forward_plan *p, intptr_t depth) {
+    return (intptr_t *)((real *)p->packed +
+                        p->groups * p->in.chunks * p->panels * depth * 2 * VL);
+}
+
+#endif
