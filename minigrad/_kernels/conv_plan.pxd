@@ -20,5 +20,6 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
 cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil
 cdef Py_ssize_t band_count(const conv_band *b) noexcept nogil
 cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil
+cdef double WORTH_SKIPPING
 cdef double share_met(const conv_band *b) noexcept nogil
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil

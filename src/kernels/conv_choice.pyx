@@ -18,7 +18,8 @@ from minigrad.errors import ArgError
 cimport numpy as cnp
 from libc.math cimport INFINITY
 
-from minigrad._kernels.conv_geometry cimport is_plain, read_geometry
+from minigrad._kernels.conv_geometry cimport is_plain, read_geometry, share_inside
+from minigrad._kernels.conv_plan cimport WORTH_SKIPPING
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
@@ -30,6 +31,7 @@ cdef tuple NAMES = ("auto", "direct", "winograd")
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
 cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
 cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay in registers
+cdef double BESIDE = 0.12              # of the products left out: tiles need a little more
 cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
@@ -68,24 +70,29 @@ cdef str obstacle(const geometry *g, conv_pass which, int typenum):
     return None
 
 
+cdef double multiplied(const geometry *g, conv_pass which) noexcept:
+    """Pairs of pixel and tap that are multiplied: all, or those that meet not only padding."""
+    cdef double pairs = <double>g.P * g.Q * g.R * g.S, inside = pairs * share_inside(g)
+    if which == GRAD_X:
+        pairs = <double>g.H * g.W * g.R * g.S / (g.stride_h * g.stride_w)
+    return inside + BESIDE * (pairs - inside) if inside < WORTH_SKIPPING * pairs else pairs
+
+
 cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over output channels."""
-    cdef double inputs = g.group_c, outs = parts(g.group_k, lanes), pixels = <double>g.P * g.Q
+    cdef double inputs = g.group_c, outs = parts(g.group_k, lanes)
     if which == GRAD_X:
         inputs, outs = g.group_k, parts(g.group_c, lanes)
-        pixels = <double>g.H * g.W / (g.stride_h * g.stride_w)
-    return g.groups * g.N * pixels * g.R * g.S * inputs * outs * (
+    return g.groups * g.N * multiplied(g, which) * inputs * outs * (
         MULTIPLY if outs > 1 else MULTIPLY_NARROW) + PACKED * g.K * g.group_c * g.R * g.S
 
 
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
-    cdef double products = <double>g.P * g.Q * g.R * g.S * g.group_c * g.K, inputs = g.group_c
+    cdef double products = multiplied(g, which) * g.group_c * g.K, inputs = g.group_c
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if which == GRAD_X:
         inputs = g.group_k
-        products = min(products, <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (
-            g.stride_h * g.stride_w))  # what meets only padding is left out
     if inputs * g.R * g.S > MOST_TAPS:
         return INFINITY
     return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes)

@@ -10,11 +10,13 @@ enough to pay for a panel's way into that cache, few enough to leave 16 tasks fo
 Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a
 picture.
 """
+from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
 cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
 cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
+cdef Py_ssize_t IMAGES = 16            # of a band, so that a tile meets one place or two
 cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
@@ -131,11 +133,9 @@ cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
 
 cdef double met(const conv_axis *x) noexcept nogil:
     """The share of the pairs of output and tap that meet a source row, not the padding."""
-    cdef Py_ssize_t r, first, behind, pairs = 0
-    for r in range(x.taps):            # outputs first..behind-1 meet one at tap r
-        first = parts(max(-x.tap[r], 0), x.step)
-        behind = min(x.count, parts(max(x.size - x.tap[r], 0), x.step))
-        pairs += max(behind - first, 0)
+    cdef Py_ssize_t r, pairs = 0
+    for r in range(x.taps):
+        pairs += outputs_met(x.tap[r], x.step, x.count, x.size)
     return <double>pairs / (x.taps * x.count)
 
 
@@ -176,6 +176,18 @@ cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil:
     b.band_pixels = b.image_block * b.h.block * b.w.block
 
 
+cdef void choose_places(conv_band *b, Py_ssize_t pixels) noexcept nogil:
+    """Bands whose tiles meet few places: some images, and as many rows as give about `pixels`."""
+    cdef Py_ssize_t whole = pixels // (b.h.count * b.w.count)
+    b.image_block = even(b.images, max(IMAGES, whole))
+    b.image_blocks = parts(b.images, b.image_block)
+    b.w.block = even(b.w.count, PIXELS // b.image_block)
+    b.h.block = even(b.h.count, max(1, pixels // (b.image_block * b.w.block)))
+    set_slots(&b.h)
+    set_slots(&b.w)
+    b.band_pixels = b.image_block * b.h.block * b.w.block
+
+
 cdef bint inside(const conv_axis *x) noexcept nogil:
     """Whether no tap ever meets a zero of the padding."""
     cdef Py_ssize_t r
@@ -203,9 +215,12 @@ cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at, Py_ssize_t channels) no
 
 
 cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view,
-                       Py_ssize_t channels) noexcept nogil:
+                       Py_ssize_t channels, bint places=False) noexcept nogil:
     """Everything about bands once the chunk is chosen; tap offsets for `channels` of each pixel."""
-    choose_bands(b, pixels)
+    if places:
+        choose_places(b, pixels)
+    else:
+        choose_bands(b, pixels)
     b.band_size = b.image_block * b.h.slots * b.w.slots * b.pitch
     if (may_view and b.chunk * b.chunks == b.group_channels and b.c_mul == 1 and b.c_div == 1
             and inside(&b.h) and inside(&b.w)):
@@ -241,7 +256,7 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
     finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop),
-                 b.channels * item <= 512, b.chunk)
+                 b.channels * item <= 512, b.chunk, p.skips_padding)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
@@ -261,6 +276,7 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     """Taps and arrays are set: choose chunks, bands, blocks of output channels, and parts."""
     cdef conv_band *b = &p.band
     cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners, panels
+    cdef double share = share_met(b)
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
     b.chunk = choose_chunk(b.group_channels, taps, SUMS)
@@ -271,7 +287,9 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     p.out_blocks = parts(p.group_outputs, p.out_block)
     p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
     owners = p.groups * b.chunks * p.out_blocks
-    finish_bands(b, t, fewer(b, SUM_PIXELS, owners, flop), b.channels * item <= 256, b.chunk)
+    p.skips_padding = share < 1
+    finish_bands(b, t, fewer(b, <Py_ssize_t>(SUM_PIXELS / max(share, LEAST_SHARE)), owners, flop),
+                 b.channels * item <= 256, b.chunk)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
 
 

@@ -86,6 +86,7 @@ typedef struct {
     intptr_t groups, group_outputs;
     intptr_t out_block, out_blocks, out_pitch;
     intptr_t parts;
+    int skips_padding;
     void *partial;                   /* [group][chunk][out block][part][tap, channel][out_pitch] */
     void *grad_w;                    /* (K, C/groups, R, S) */
 } conv_grad_w_plan;

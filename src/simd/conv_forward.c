@@ -76,19 +76,13 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
         finite_panels(p, depth_of(p))[task] = all_finite((real *)p->packed + task * size, size);
 }
 
-/* Tiles of a full band, MR outputs or TALL each, when there are two kinds of them. */
+/* Tiles of MR outputs; when they are counted with those of TALL, these come first. */
 INLINE intptr_t wide_tiles(const conv_forward_plan *p) { return p->in.band_pixels / MR + 1; }
 
 static intptr_t scratch_bytes(const conv_forward_plan *p) {
     const intptr_t tiles = wide_tiles(p) + p->in.band_pixels / TALL + 1;
     return band_bytes(&p->in) + 2 * offsets_bytes(p->in.band_pixels) +
            rounded(p->skips_padding ? tiles * (intptr_t)sizeof(depth_runs) : 0);
-}
-
-/* C of a band and a chunk; of its taps, those that each tile needs. */
-static void skipping_block(const block_args *args, const depth_runs *wide,
-                           const depth_runs *tall) {
-    all_panels(1, args, wide, tall);
 }
 
 /* Where the outputs of range r start in dst; their offsets from there in `at`. */
@@ -130,7 +124,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     depth_runs *tall = wide + wide_tiles(p);
     const intptr_t k0 = out_block * p->out_block;            /* within the group */
     const intptr_t first_out = group * p->group_outputs + k0;
-    r.order = p->skips_padding ? BY_PLACE : BY_IMAGE;
+    r.order = p->skips_padding ? THERE_AND_BACK : BY_IMAGE;
     if (p->skips_padding) {
         runs_of_tiles(&p->in, &r, MR, wide);
         runs_of_tiles(&p->in, &r, TALL, tall);
@@ -152,7 +146,10 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                  ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
         args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |
                      (p->relu && !p->scale && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);
-        p->skips_padding ? skipping_block(&args, wide, tall) : block(&args);
+        if (p->skips_padding)
+            all_panels(1, &args, wide, tall);
+        else
+            block(&args);
     }
     if (p->scale) scale_outputs(p, &args, first_out);
     if (p->moments) {

@@ -3,11 +3,12 @@
  * Design: on a map as small as the filter, most products are by zeros of the padding: a 7x7 filter
  * on 4x4 pixels meets 16 of 49 taps at any place.  The taps that an output needs are one span along
  * each axis; a tile of outputs needs the hull of theirs.  A band is therefore walked place by place,
- * all images of one after the other, and back and forth along its rows: the places of a tile are one
- * or neighbors.
+ * all images of one after the other, and there and back along its rows: the places of a tile are
+ * one or neighbors.  In grad_w a tile of taps needs the places whose windows have them inside.
  *
  * A zero times a weight that is infinite or NaN is NaN, so it is left out only where all weights are
- * finite.  Whoever packs them looks (all_finite), and leaves the answer behind the packed weights.
+ * finite (in grad_w: all of gy that a band has).  Whoever packs them looks (all_finite), and leaves
+ * the answer for weights behind the packed ones.
  */
 #ifndef MINIGRAD_PADDING_H
 #define MINIGRAD_PADDING_H
@@ -32,12 +33,12 @@ INLINE span hull(span a, span b) {
     return (span){least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi};
 }
 
-/* Taps rows x cols of all, in the order (r, s, channel). */
-INLINE depth_runs runs_of_taps(const conv_band *b, span rows, span cols) {
-    const intptr_t row = b->w.taps * b->chunk, first = rows.lo * row + cols.lo * b->chunk;
-    if (cols.hi - cols.lo == b->w.taps)
+/* The runs of rows x cols of a matrix that is `width` wide, in elements of `size` depths. */
+INLINE depth_runs runs_of(span rows, span cols, intptr_t width, intptr_t size) {
+    const intptr_t row = width * size, first = rows.lo * row + cols.lo * size;
+    if (cols.hi - cols.lo == width)
         return (depth_runs){first, (rows.hi - rows.lo) * row, 0, 1};
-    return (depth_runs){first, (cols.hi - cols.lo) * b->chunk, row, rows.hi - rows.lo};
+    return (depth_runs){first, (cols.hi - cols.lo) * size, row, rows.hi - rows.lo};
 }
 
 /* The runs of every `tile` outputs of a range that is walked place by place. */
@@ -53,7 +54,33 @@ static inline void runs_of_tiles(const conv_band *b, const band_range *r, intptr
             rows = hull(rows, taps_inside(&b->h, r->i0 + q / r->cols));
             cols = hull(cols, taps_inside(&b->w, r->j0 + place_column(r, q)));
         }
-        *runs++ = runs_of_taps(b, rows, cols);
+        *runs++ = runs_of(rows, cols, b->w.taps, b->chunk);
+    }
+}
+
+/* The outputs o0 .. o0 + count - 1 of an axis that meet a source row at a tap, counted from o0. */
+INLINE span outputs_inside(const conv_axis *x, intptr_t tap, intptr_t o0, intptr_t count) {
+    const intptr_t at = o0 * x->step + x->tap[tap];
+    span s = {0, count};
+    while (s.lo < s.hi && at + s.lo * x->step < 0) s.lo++;
+    while (s.lo < s.hi && at + (s.hi - 1) * x->step >= x->size) s.hi--;
+    return s;
+}
+
+/* The runs of outputs of a range that every `tile` of the taps (r, s, channel) meets. */
+static inline void runs_of_tap_tiles(const conv_band *b, const band_range *r, intptr_t tile,
+                                     depth_runs *runs) {
+    const intptr_t taps = b->h.taps * b->w.taps * b->chunk, S = b->w.taps;
+    for (intptr_t t = 0; t < taps; t += tile) {
+        const intptr_t last = (least(t + tile, taps) - 1) / b->chunk;
+        intptr_t q = t / b->chunk;
+        span rows = outputs_inside(&b->h, q / S, r->i0, r->rows);
+        span cols = outputs_inside(&b->w, q % S, r->j0, r->cols);
+        for (q++; q <= last; q++) {
+            rows = hull(rows, outputs_inside(&b->h, q / S, r->i0, r->rows));
+            cols = hull(cols, outputs_inside(&b->w, q % S, r->j0, r->cols));
+        }
+        *runs++ = runs_of(rows, cols, r->cols, r->images);
     }
 }
 
