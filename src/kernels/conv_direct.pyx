@@ -49,7 +49,7 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, b
     if images:
         plan_images(p, t, nr // 2)
     else:
-        plan_forward(p, t, nr, item)
+        plan_forward(p, t, table_for(typenum).gemm.mr, nr, item)
     depth = p.band.h.taps * p.band.w.taps * p.band.chunk
     packs = p.groups * p.band.chunks * p.panels
     bands, channels = band_count(&p.band), p.groups * p.group_outputs

@@ -10,13 +10,16 @@ enough to pay for a panel's way into that cache, few enough to leave 16 tasks fo
 Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a
 picture.
 """
+from libc.math cimport INFINITY
+
 from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
 cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
 cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
-cdef Py_ssize_t IMAGES = 16            # of a band, so that a tile meets one place or two
+cdef Py_ssize_t IMAGES = 16            # of a band, at most, so that a tile meets few places
+cdef double COPY = 2.4                 # a number into a band; a multiply-add of a vector: 1
 cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
@@ -176,10 +179,29 @@ cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil:
     b.band_pixels = b.image_block * b.h.block * b.w.block
 
 
-cdef void choose_places(conv_band *b, Py_ssize_t pixels) noexcept nogil:
-    """Bands whose tiles meet few places: some images, and as many rows as give about `pixels`."""
+cdef Py_ssize_t images_beside(const conv_band *b, Py_ssize_t pixels, int mr,
+                              double outs) noexcept nogil:
+    """Images of a band that leaves out padding: many cost copies of rows, few cost products.
+
+    A tile of mr outputs of n images meets mr / n places of a row, and the taps of all of them; but
+    a band of n times as many images has fewer rows, and reads the same ones as its neighbors.
+    """
+    cdef double high = b.h.taps * met(&b.h), wide = b.w.taps * met(&b.w), cost, least = INFINITY
+    cdef Py_ssize_t n, best = 1, rows, copied
+    for n in range(1, min(b.images, IMAGES) + 1):
+        rows = even(b.h.count, max(1, pixels // (n * b.w.count)))
+        copied = min(b.h.size, (rows - 1) * b.h.step + b.h.taps)
+        cost = COPY * copied * b.w.size / (rows * b.w.count) + high * min(
+            <double>b.w.taps, wide + max(0, <double>mr / n - 1)) * outs
+        if cost < least:
+            best, least = n, cost
+    return best
+
+
+cdef void choose_places(conv_band *b, Py_ssize_t pixels, int mr, double outs) noexcept nogil:
+    """Bands that leave out padding: some images, and as many rows as give about `pixels`."""
     cdef Py_ssize_t whole = pixels // (b.h.count * b.w.count)
-    b.image_block = even(b.images, max(IMAGES, whole))
+    b.image_block = even(b.images, max(whole, images_beside(b, pixels, mr, outs)))
     b.image_blocks = parts(b.images, b.image_block)
     b.w.block = even(b.w.count, PIXELS // b.image_block)
     b.h.block = even(b.h.count, max(1, pixels // (b.image_block * b.w.block)))
@@ -214,13 +236,8 @@ cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at, Py_ssize_t channels) no
     b.tap_at = at
 
 
-cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view,
-                       Py_ssize_t channels, bint places=False) noexcept nogil:
-    """Everything about bands once the chunk is chosen; tap offsets for `channels` of each pixel."""
-    if places:
-        choose_places(b, pixels)
-    else:
-        choose_bands(b, pixels)
+cdef void finish_bands(conv_band *b, tables t, bint may_view, Py_ssize_t channels) noexcept nogil:
+    """The rest once chunk and bands are chosen; tap offsets for `channels` of each pixel."""
     b.band_size = b.image_block * b.h.slots * b.w.slots * b.pitch
     if (may_view and b.chunk * b.chunks == b.group_channels and b.c_mul == 1 and b.c_div == 1
             and inside(&b.h) and inside(&b.w)):
@@ -243,7 +260,7 @@ cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
 
 # --- the two grids -----------------------------------------------------------------------------
 
-cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil:
+cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
     cdef Py_ssize_t pixels, wanted
@@ -255,8 +272,12 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     p.skips_padding = share_met(b) < 1
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
-    finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop),
-                 b.channels * item <= 512, b.chunk, p.skips_padding)
+    pixels = fewer(b, pixels, p.groups * parts(p.panels, 4), flop)
+    if p.skips_padding:
+        choose_places(b, pixels, mr, 2.0 * p.group_outputs / nr)
+    else:
+        choose_bands(b, pixels)
+    finish_bands(b, t, b.channels * item <= 512, b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
@@ -288,8 +309,8 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     p.out_pitch = min(p.out_block, parts(p.group_outputs, nr) * nr)
     owners = p.groups * b.chunks * p.out_blocks
     p.skips_padding = share < 1
-    finish_bands(b, t, fewer(b, <Py_ssize_t>(SUM_PIXELS / max(share, LEAST_SHARE)), owners, flop),
-                 b.channels * item <= 256, b.chunk)
+    choose_bands(b, fewer(b, <Py_ssize_t>(SUM_PIXELS / max(share, LEAST_SHARE)), owners, flop))
+    finish_bands(b, t, b.channels * item <= 256, b.chunk)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, owners), band_count(b))
 
 
@@ -302,5 +323,6 @@ cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) 
     b.chunk = parts(even(b.group_channels, 64), lanes) * lanes
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
-    finish_bands(b, t, fewer(b, 512, b.chunks, flop), True, 1)
+    choose_bands(b, fewer(b, 512, b.chunks, flop))
+    finish_bands(b, t, True, 1)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, b.chunks), band_count(b))
