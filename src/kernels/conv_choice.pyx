@@ -31,7 +31,8 @@ cdef tuple NAMES = ("auto", "direct", "winograd")
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
 cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
 cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay in registers
-cdef double BESIDE = 0.12              # of the products left out: tiles need a little more
+cdef double BESIDE = 0.12              # of products by padding: what tiles cannot leave out, and
+cdef double BESIDE_GRAD_W = 0.6        # what short runs cost, which are those of grad_w
 cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
@@ -75,7 +76,9 @@ cdef double multiplied(const geometry *g, conv_pass which) noexcept:
     cdef double pairs = <double>g.P * g.Q * g.R * g.S, inside = pairs * share_inside(g)
     if which == GRAD_X:
         pairs = <double>g.H * g.W * g.R * g.S / (g.stride_h * g.stride_w)
-    return inside + BESIDE * (pairs - inside) if inside < WORTH_SKIPPING * pairs else pairs
+    if inside >= WORTH_SKIPPING * pairs:
+        return pairs
+    return inside + (BESIDE_GRAD_W if which == GRAD_W else BESIDE) * (pairs - inside)
 
 
 cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:

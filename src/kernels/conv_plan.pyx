@@ -16,7 +16,7 @@ from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
-cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
+cdef double WORTH_SKIPPING = 0.93      # of the products left, or fewer
 cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
 cdef Py_ssize_t IMAGES = 16            # of a band, at most, so that a tile meets few places
 cdef double COPY = 2.4                 # a number into a band; a multiply-add of a vector: 1

@@ -33,12 +33,15 @@ INLINE span hull(span a, span b) {
     return (span){least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi};
 }
 
-/* The runs of rows x cols of a matrix that is `width` wide, in elements of `size` depths. */
+enum { BETWEEN = 4 };                /* depths: what the start of a run costs */
+
+/* The runs of rows x cols of a matrix that is `width` wide, in elements of `size` depths; one run,
+ * if there is little between the rows. */
 INLINE depth_runs runs_of(span rows, span cols, intptr_t width, intptr_t size) {
-    const intptr_t row = width * size, first = rows.lo * row + cols.lo * size;
-    if (cols.hi - cols.lo == width)
-        return (depth_runs){first, (rows.hi - rows.lo) * row, 0, 1};
-    return (depth_runs){first, (cols.hi - cols.lo) * size, row, rows.hi - rows.lo};
+    const intptr_t row = width * size;
+    if ((width - (cols.hi - cols.lo)) * size < BETWEEN)
+        return (depth_runs){rows.lo * row, (rows.hi - rows.lo) * row, 0, 1};
+    return (depth_runs){rows.lo * row + cols.lo * size, (cols.hi - cols.lo) * size, row, rows.hi - rows.lo};
 }
 
 /* The runs of every `tile` outputs of a range that is walked place by place. */
