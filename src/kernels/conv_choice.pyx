@@ -18,7 +18,8 @@ from minigrad.errors import ArgError
 cimport numpy as cnp
 from libc.math cimport INFINITY
 
-from minigrad._kernels.conv_geometry cimport is_plain, read_geometry, share_inside
+from minigrad._kernels.conv_geometry cimport (
+    inside_height, inside_width, is_plain, read_geometry)
 from minigrad._kernels.conv_plan cimport WORTH_SKIPPING
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
@@ -36,7 +37,7 @@ cdef double BESIDE_GRAD_W = 0.6        # what short runs cost, which are those o
 cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
-cdef double FAR = 1.5                  # a number of y, met tile by tile where no cache holds y
+cdef double FAR = 1.5                  # a number of y or a weight, where no cache holds them all
 cdef double LARGE = 4e6                # numbers of such a y; grad_w's 4x4 pixels are ahead in time
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 cdef double PACKED = 1                 # a weight on its way into a panel
@@ -71,28 +72,39 @@ cdef str obstacle(const geometry *g, conv_pass which, int typenum):
     return None
 
 
-cdef double multiplied(const geometry *g, conv_pass which) noexcept:
-    """Pairs of pixel and tap that are multiplied: all, or those that meet not only padding."""
-    cdef double pairs = <double>g.P * g.Q * g.R * g.S, inside = pairs * share_inside(g)
+cdef double multiplied(const geometry *g, conv_pass which, int tile) noexcept:
+    """Pairs of pixel and tap that are multiplied: all, or those that a tile cannot leave out.
+
+    A tile of pixels of few images needs the taps of several columns.
+    """
+    cdef double high = inside_height(g), wide = inside_width(g)
+    cdef double all_high = <double>g.P * g.R, all_wide = <double>g.Q * g.S, pairs, left
     if which == GRAD_X:
-        pairs = <double>g.H * g.W * g.R * g.S / (g.stride_h * g.stride_w)
-    if inside >= WORTH_SKIPPING * pairs:
+        all_high = <double>g.H * g.R / g.stride_h
+        all_wide = <double>g.W * g.S / g.stride_w
+    pairs = all_high * all_wide
+    if high * wide >= WORTH_SKIPPING * pairs:
         return pairs
-    return inside + (BESIDE_GRAD_W if which == GRAD_W else BESIDE) * (pairs - inside)
+    if which != GRAD_W:
+        wide = min(all_wide, wide + all_wide / g.S * max(0, <double>tile / g.N - 1))
+    left = min(high, all_high) * wide
+    return left + (BESIDE_GRAD_W if which == GRAD_W else BESIDE) * (pairs - left)
 
 
 cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over output channels."""
     cdef double inputs = g.group_c, outs = parts(g.group_k, lanes)
+    cdef double weights = <double>g.K * g.group_c * g.R * g.S
     if which == GRAD_X:
         inputs, outs = g.group_k, parts(g.group_c, lanes)
-    return g.groups * g.N * multiplied(g, which) * inputs * outs * (
-        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + PACKED * g.K * g.group_c * g.R * g.S
+    return g.groups * g.N * multiplied(g, which, 12 if lanes > 8 else 6) * inputs * outs * (
+        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + weights * (
+        PACKED + FAR if weights >= LARGE else PACKED)
 
 
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
-    cdef double products = multiplied(g, which) * g.group_c * g.K, inputs = g.group_c
+    cdef double products = multiplied(g, which, 1) * g.group_c * g.K, inputs = g.group_c
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if which == GRAD_X:
         inputs = g.group_k

@@ -58,15 +58,18 @@ cdef Py_ssize_t outputs_met(Py_ssize_t tap, Py_ssize_t step, Py_ssize_t count,
     return max(min(count, parts(max(size - tap, 0), step)) - first, 0)
 
 
-cdef double share_inside(const geometry *g) noexcept:
-    """The share of the products of forward that are by no zero of the padding."""
-    cdef double rows = 0, cols = 0
-    cdef Py_ssize_t r
+cdef double inside_height(const geometry *g) noexcept:
+    cdef Py_ssize_t r, pairs = 0
     for r in range(g.R):
-        rows += outputs_met(r * g.dilation_h - g.top, g.stride_h, g.P, g.H)
-    for r in range(g.S):
-        cols += outputs_met(r * g.dilation_w - g.left, g.stride_w, g.Q, g.W)
-    return rows * cols / (<double>g.P * g.Q * g.R * g.S)
+        pairs += outputs_met(r * g.dilation_h - g.top, g.stride_h, g.P, g.H)
+    return pairs
+
+
+cdef double inside_width(const geometry *g) noexcept:
+    cdef Py_ssize_t s, pairs = 0
+    for s in range(g.S):
+        pairs += outputs_met(s * g.dilation_w - g.left, g.stride_w, g.Q, g.W)
+    return pairs
 
 
 cdef double flop_of(const geometry *g) noexcept:

@@ -37,7 +37,7 @@ cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 # --- taps --------------------------------------------------------------------------------------
 
 cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
-    """R + S + R S + R S chunk offsets; chunk: at most DEPTH / LEAST_SHARE / (taps of a phase) + 1."""
+    """R + S + R S + R S chunk offsets; chunk is at most `most` / (taps of a phase) + 1 channels."""
     cdef Py_ssize_t most = max(<Py_ssize_t>(DEPTH / LEAST_SHARE), SUMS)
     return (g.R + g.S + 2 * g.R * g.S + most) * <Py_ssize_t>sizeof(Py_ssize_t)
 

@@ -32,7 +32,7 @@ INLINE void pack_filter(const conv_forward_plan *p, const real *w, intptr_t taps
     real filter[FILTER * NR];            /* size rows, taps in the order of memory */
     pack_lanes(w, p->w_out, lanes, size, filter, NR);
     for (intptr_t t = 0; t < taps; t++)
-        memcpy(out + t * step, filter + p->w_tap[t] * NR, (size_t)lanes * sizeof(real));
+        pack_row(filter + p->w_tap[t] * NR, 1, lanes, out + t * step);
 }
 
 /* One panel of weights: out[tap, channel][lane], zeros past the last output and channel. */

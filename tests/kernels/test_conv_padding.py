@@ -1,6 +1,6 @@
 """Design: large filters on small maps, where most products are by zeros of the padding.
 
-The kernels leave such products out, for tiles of pixels and never where a weight (in grad_w: a
+The kernels leave such products out, for tiles of pixels, and never where a weight (in grad_w: a
 gradient) is infinite or NaN, because by the definition a zero times it is NaN. The oracle multiplies
 all of them, in float64. As a program, this checks the layers on one instruction set.
 """
@@ -55,6 +55,8 @@ LAYERS = {  # n, c, k, groups; rows and columns: size, taps, stride, before, aft
     "stride 2, groups": (12, 18, 54, 2, (5, 7, 2, 3, 3, 1), (6, 7, 2, 3, 2, 1)),
     "gaps": (9, 17, 20, 1, (5, 2, 3, 2, 3, 2), (7, 3, 3, 4, 1, 2)),
     "long rows": (17, 16, 24, 1, (2, 7, 1, 3, 3, 1), (60, 3, 1, 1, 1, 1)),
+    "rows of several bands": (3, 16, 17, 1, (14, 7, 1, 3, 3, 1), (13, 7, 1, 3, 3, 1)),
+    "columns of several bands": (2, 9, 17, 1, (2, 7, 1, 3, 3, 1), (420, 3, 1, 1, 1, 1)),
     "padding beyond the filter": (6, 16, 17, 1, (3, 3, 1, 5, 4, 1), (4, 5, 2, 7, 6, 1)),
     "dilated": (8, 20, 32, 1, (6, 4, 1, 3, 3, 2), (5, 5, 1, 4, 4, 2)),
     "nothing inside": (3, 16, 16, 1, (2, 2, 5, 3, 0, 1), (2, 3, 1, 1, 1, 1)),
