@@ -1,8 +1,8 @@
 """Design: large filters on small maps, where most products are by zeros of the padding.
 
 The kernels leave such products out, for tiles of pixels, and never where a weight (in grad_w: a
-gradient) is infinite or NaN, because by the definition a zero times it is NaN. The oracle multiplies
-all of them, in float64. As a program, this checks the layers on one instruction set.
+gradient) is infinite or NaN, because by the definition a zero times it is NaN. The oracle does all
+multiplications, in float64. As a program, this checks the layers on one instruction set.
 """
 
 import os
