@@ -41,6 +41,7 @@ cdef double FAR = 1.5                  # a number of y or a weight, where no cac
 cdef double LARGE = 4e6                # numbers of such a y; grad_w's 4x4 pixels are ahead in time
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 cdef double PACKED = 1                 # a weight on its way into a panel
+cdef double PACKED_BY_PHASE = 1.7      # where each phase of a stride takes its taps
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
@@ -94,12 +95,15 @@ cdef double multiplied(const geometry *g, conv_pass which, int tile) noexcept:
 cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over output channels."""
     cdef double inputs = g.group_c, outs = parts(g.group_k, lanes)
-    cdef double weights = <double>g.K * g.group_c * g.R * g.S
+    cdef double weights = <double>g.K * g.group_c * g.R * g.S, packed = PACKED
     if which == GRAD_X:
         inputs, outs = g.group_k, parts(g.group_c, lanes)
+        if g.stride_h > 1 or g.stride_w > 1:
+            packed = PACKED_BY_PHASE
+    if weights >= LARGE:
+        packed += FAR
     return g.groups * g.N * multiplied(g, which, 12 if lanes > 8 else 6) * inputs * outs * (
-        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + weights * (
-        PACKED + FAR if weights >= LARGE else PACKED)
+        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + packed * weights
 
 
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
