@@ -71,6 +71,29 @@ static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_
     for (; c < b->chunk; c++) out[c] = 0;
 }
 
+/* `count` pixels side by side, of at most two vectors of channels each. */
+INLINE void copy_few(const int vectors, const conv_band *b, const real *src, intptr_t count,
+                     intptr_t valid, real *out) {
+    for (intptr_t q = 0; q < count; q++, src += b->channels, out += b->pitch) {
+        PREFETCH(src + AHEAD * b->channels);
+        vstore(out, vectors > 1 ? vload(src) : vload_first(src, (int)valid));
+        if (vectors > 1) vstore(out + valid - VL, vload(src + valid - VL));
+        for (intptr_t c = valid; c < b->chunk; c++) out[c] = 0;
+    }
+}
+
+static void copy_pixels(const conv_band *b, const real *src, intptr_t count, intptr_t c0,
+                        intptr_t valid, real *out) {
+    const int plain = b->c_mul == 1 && b->c_div == 1;
+    if (plain && valid < VL)
+        copy_few(1, b, src + c0, count, valid, out);
+    else if (plain && valid <= 2 * VL)
+        copy_few(2, b, src + c0, count, valid, out);
+    else
+        for (intptr_t q = 0; q < count; q++)
+            copy_pixel(b, src + q * b->channels, c0, valid, out + q * b->pitch);
+}
+
 /* One row of a band: `used` pixels of the source row src (w.size, channels). */
 static void copy_row(const conv_band *b, const real *src, intptr_t j0, intptr_t used, intptr_t c0,
                      intptr_t valid, real *out) {
@@ -80,16 +103,14 @@ static void copy_row(const conv_band *b, const real *src, intptr_t j0, intptr_t 
         const intptr_t start = slot_source(w, j0, 0), pitch = b->pitch;
         const intptr_t left = start >= 0 ? 0 : least(-start, used);
         const intptr_t end = least(used, w->size - start); /* may be < left: all zeros */
-        intptr_t q = left;
+        const intptr_t inside = end > left ? end - left : 0, right = left + inside;
+        const real *first = src + (start + left) * b->channels;
         memset(out, 0, (size_t)left * pixel);
-        if (end > left && valid == b->channels && valid == pitch && b->c_div == 1) {
-            memcpy(out + left * pitch, src + (start + left) * b->channels,
-                   (size_t)(end - left) * pixel);
-            q = end;
-        }
-        for (; q < end; q++)
-            copy_pixel(b, src + (start + q) * b->channels, c0, valid, out + q * pitch);
-        memset(out + q * pitch, 0, (size_t)(used - q) * pixel);
+        if (valid == b->channels && valid == pitch && b->c_div == 1)
+            memcpy(out + left * pitch, first, (size_t)inside * pixel);
+        else
+            copy_pixels(b, first, inside, c0, valid, out + left * pitch);
+        memset(out + right * pitch, 0, (size_t)(used - right) * pixel);
         return;
     }
     for (intptr_t q = 0; q < used; q++) {
