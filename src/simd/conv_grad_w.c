@@ -9,8 +9,8 @@
  *
  * A task owns (chunk of input channels) x (block of output channels) x (part of the bands).  Parts
  * exist only where there are too few blocks to share out; each sums into memory of its own, and
- * merge_task adds them in order and writes gW in its own layout (K, C, R, S).  Outputs whose windows
- * have the taps of a tile in the padding are left out where all of gy is finite (padding.h).
+ * merge_task adds them in order and writes gW in its own layout (K, C, R, S).  Outputs whose
+ * windows have the taps of a tile in the padding are left out where gy is finite (padding.h).
  */
 #include "block.h"
 #include "band.h"
@@ -39,7 +39,9 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
                              intptr_t n, intptr_t pixels, intptr_t *at, real *room) {
     const intptr_t K = p->groups * p->group_outputs, Q = p->in.w.count, P = p->in.h.count;
     const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + k0;
-    if (K == NR && r->order == BY_IMAGE && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
+    if (K == NR && r->order == BY_IMAGE && p->in.w.blocks == 1 &&
+        (r->images == 1 || p->in.h.blocks == 1))
+        return gy;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
     for (intptr_t q = 0; q < pixels; q++)
         for (intptr_t j = 0; j < n; j += NR) {

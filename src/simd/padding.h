@@ -2,13 +2,13 @@
  *
  * Design: on a map as small as the filter, most products are by zeros of the padding: a 7x7 filter
  * on 4x4 pixels meets 16 of 49 taps at any place.  The taps that an output needs are one span along
- * each axis; a tile of outputs needs the hull of theirs.  A band is therefore walked place by place,
- * all images of one after the other, and there and back along its rows: the places of a tile are
- * one or neighbors.  In grad_w a tile of taps needs the places whose windows have them inside.
+ * each axis; a tile of outputs needs the hull of theirs.  So a band is walked place by place, all
+ * images of one after the other, and there and back along its rows: the places of a tile are one or
+ * neighbors.  In grad_w a tile of taps needs the places whose windows have them inside.
  *
- * A zero times a weight that is infinite or NaN is NaN, so it is left out only where all weights are
- * finite (in grad_w: all of gy that a band has).  Whoever packs them looks (all_finite), and leaves
- * the answer for weights behind the packed ones.
+ * A zero times a weight that is infinite or NaN is NaN, so it is left out only where all weights
+ * are finite (in grad_w: all of gy that a band has).  Whoever packs them looks (all_finite), and
+ * leaves the answer for weights behind the packed ones.
  */
 #ifndef MINIGRAD_PADDING_H
 #define MINIGRAD_PADDING_H
@@ -39,9 +39,10 @@ enum { BETWEEN = 4 };                /* depths: what the start of a run costs */
  * if there is little between the rows. */
 INLINE depth_runs runs_of(span rows, span cols, intptr_t width, intptr_t size) {
     const intptr_t row = width * size;
-    if ((width - (cols.hi - cols.lo)) * size < BETWEEN)
+    const intptr_t length = (cols.hi - cols.lo) * size;
+    if (row - length < BETWEEN)
         return (depth_runs){rows.lo * row, (rows.hi - rows.lo) * row, 0, 1};
-    return (depth_runs){rows.lo * row + cols.lo * size, (cols.hi - cols.lo) * size, row, rows.hi - rows.lo};
+    return (depth_runs){rows.lo * row + cols.lo * size, length, row, rows.hi - rows.lo};
 }
 
 /* The runs of every `tile` outputs of a range that is walked place by place. */
