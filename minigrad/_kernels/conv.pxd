@@ -42,6 +42,7 @@ cdef extern from "conv.h" nogil:
         conv_band band "in"
         const void *gy
         Py_ssize_t groups, group_outputs, out_block, out_blocks, out_pitch, parts
+        int skips_padding
         void *partial
         void *grad_w
 

@@ -19,6 +19,12 @@ cdef struct epilogue:
 # x: N, C, H, W; w: K, C/groups, R, S. Raises ShapeError, ArgError, TypeError.
 cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_t *w, object stride,
                        object padding, object dilation, object groups) except -1
+cdef Py_ssize_t outputs_met(Py_ssize_t tap, Py_ssize_t step, Py_ssize_t count,
+                            Py_ssize_t size) noexcept nogil
+
+# Pairs of output and tap, along an axis, that meet a row or column of x, not the padding.
+cdef double inside_height(const geometry *g) noexcept
+cdef double inside_width(const geometry *g) noexcept
 cdef double flop_of(const geometry *g) noexcept
 
 # Whether filters are 1x1 and meet no padding.

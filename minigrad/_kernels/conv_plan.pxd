@@ -15,9 +15,11 @@ cdef tables carve(const geometry *g, void *memory) noexcept nogil
 cdef void plan_forward_taps(const geometry *g, tables t, conv_forward_plan *p) noexcept nogil
 cdef bint plan_phase(const geometry *g, tables t, Py_ssize_t r, Py_ssize_t s,
                      conv_forward_plan *p) noexcept nogil
-cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil
+cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil
 cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil
 cdef Py_ssize_t band_count(const conv_band *b) noexcept nogil
 cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil
+cdef double WORTH_SKIPPING
+cdef double share_met(const conv_band *b) noexcept nogil
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil

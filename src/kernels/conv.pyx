@@ -8,7 +8,8 @@ convolution (`conv_depthwise.pyx`); and where pixels are few, the im2row matrix 
 (`conv_rows.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
-definition. Results are the same bits for any number of threads.
+definition; such products are left out only where all weights are finite (`src/simd/padding.h`).
+Results are the same bits for any number of threads.
 
 Where to go next: `conv_direct.pyx`, then `src/simd/conv_forward.c`; `src/simd/winograd.h`.
 """

@@ -18,8 +18,10 @@ from minigrad.errors import ArgError
 cimport numpy as cnp
 from libc.math cimport INFINITY
 
-from minigrad._kernels.conv_geometry cimport is_plain, read_geometry
+from minigrad._kernels.conv_geometry cimport (
+    inside_height, inside_width, is_plain, read_geometry)
 from minigrad._kernels.conv_images cimport SUM_PIXELS
+from minigrad._kernels.conv_plan cimport WORTH_SKIPPING
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
@@ -31,13 +33,16 @@ cdef tuple NAMES = ("auto", "direct", "winograd")
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
 cdef double MULTIPLY_NARROW = 0.75     # in one that is one vector wide
 cdef double MULTIPLY_KEPT = 0.4        # in a narrow layer, whose filters stay in registers
+cdef double BESIDE = 0.12              # of products by padding: what tiles cannot leave out, and
+cdef double BESIDE_GRAD_W = 0.6        # what short runs cost, which are those of grad_w
 cdef double START = 3.4                # of a tile, for each row and point
 cdef double PLACE = 150                # finding a tile's pixels
 cdef double MAP = 80                   # transforming a vector of a tile, of inputs or outputs
-cdef double FAR = 1.5                  # a number of y, met tile by tile where no cache holds y
+cdef double FAR = 1.5                  # a number of y or a weight, where no cache holds them all
 cdef double LARGE = 4e6                # numbers of such a y; grad_w's 4x4 pixels are ahead in time
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
 cdef double PACKED = 1                 # a weight on its way into a panel
+cdef double PACKED_BY_PHASE = 1.7      # where each phase of a stride takes its taps
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
 cdef double SUM = 4                    # a vector of sums on its way into a register, and back
@@ -71,24 +76,45 @@ cdef str obstacle(const geometry *g, conv_pass which, int typenum):
     return None
 
 
+cdef double multiplied(const geometry *g, conv_pass which, int tile) noexcept:
+    """Pairs of pixel and tap that are multiplied: all, or those that a tile cannot leave out.
+
+    A tile of pixels of few images needs the taps of several columns.
+    """
+    cdef double high = inside_height(g), wide = inside_width(g)
+    cdef double all_high = <double>g.P * g.R, all_wide = <double>g.Q * g.S, pairs, left
+    if which == GRAD_X:
+        all_high = <double>g.H * g.R / g.stride_h
+        all_wide = <double>g.W * g.S / g.stride_w
+    pairs = all_high * all_wide
+    if high * wide >= WORTH_SKIPPING * pairs:
+        return pairs
+    if which != GRAD_W:
+        wide = min(all_wide, wide + all_wide / g.S * max(0, <double>tile / g.N - 1))
+    left = min(high, all_high) * wide
+    return left + (BESIDE_GRAD_W if which == GRAD_W else BESIDE) * (pairs - left)
+
+
 cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over output channels."""
-    cdef double inputs = g.group_c, outs = parts(g.group_k, lanes), pixels = <double>g.P * g.Q
+    cdef double inputs = g.group_c, outs = parts(g.group_k, lanes)
+    cdef double weights = <double>g.K * g.group_c * g.R * g.S, packed = PACKED
     if which == GRAD_X:
         inputs, outs = g.group_k, parts(g.group_c, lanes)
-        pixels = <double>g.H * g.W / (g.stride_h * g.stride_w)
-    return g.groups * g.N * pixels * g.R * g.S * inputs * outs * (
-        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + PACKED * g.K * g.group_c * g.R * g.S
+        if g.stride_h > 1 or g.stride_w > 1:
+            packed = PACKED_BY_PHASE
+    if weights >= LARGE:
+        packed += FAR
+    return g.groups * g.N * multiplied(g, which, 12 if lanes > 8 else 6) * inputs * outs * (
+        MULTIPLY if outs > 1 else MULTIPLY_NARROW) + packed * weights
 
 
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
-    cdef double products = <double>g.P * g.Q * g.R * g.S * g.group_c * g.K, inputs = g.group_c
+    cdef double products = multiplied(g, which, 1) * g.group_c * g.K, inputs = g.group_c
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q, sums = 0
     if which == GRAD_X:
         inputs = g.group_k
-        products = min(products, <double>g.H * g.W * g.R * g.S * g.group_c * g.K / (
-            g.stride_h * g.stride_w))  # what meets only padding is left out
     if inputs * g.R * g.S > MOST_TAPS or (
             <double>g.K * g.group_c * g.R * g.S > MOST_NARROW):
         return INFINITY

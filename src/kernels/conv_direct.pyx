@@ -43,13 +43,14 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, b
         table_for(typenum).conv_images if images else table_for(typenum).conv_forward)
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
-    cdef Py_ssize_t depth, packs, tasks, room, bands, channels, sums = 0
+    cdef Py_ssize_t depth, packs, tasks, room, bands, channels, sums = 0, i
     cdef char *memory
+    cdef const Py_ssize_t *finite
     cdef ndarray _packed             # holds the memory of p.packed
     if images:
         plan_images(p, t, nr // 2)
     else:
-        plan_forward(p, t, nr, item)
+        plan_forward(p, t, table_for(typenum).gemm.mr, nr, item)
     depth = p.band.h.taps * p.band.w.taps * p.band.chunk
     packs = p.groups * p.band.chunks * p.panels
     bands, channels = band_count(&p.band), p.groups * p.group_outputs
@@ -58,9 +59,13 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, b
         sums = moments_bytes(bands, channels)
     room = kernels.scratch(p)
     _packed = pack_once(memo, "images" if images else "direct",
-                        (p.groups, p.group_outputs, p.band.chunks, p.band.chunk, depth),
-                        packs * depth * nr * item, &p.packed, kernels.pack, p, packs,
-                        4.0 * depth * nr, threads)
+                        (p.groups, p.group_outputs, p.band.chunks, p.band.chunk, depth,
+                         p.skips_padding),
+                        packs * (depth * nr * item + sizeof(Py_ssize_t)), &p.packed, kernels.pack,
+                        p, packs, 4.0 * depth * nr, threads)
+    finite = <const Py_ssize_t *>(<char *>p.packed + packs * depth * nr * item)
+    for i in range(packs if p.skips_padding else 0):
+        p.skips_padding &= finite[i]
     memory = <char *>scratch(sums + room * threads)
     try:
         p.moments, p.moment_pixels = NULL, NULL
@@ -127,7 +132,6 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end,
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
-        p.skips_padding = False
         images = end.scale == NULL and end.mean == NULL and takes_images(g, FORWARD, typenum)
         run_forward(&p, t, typenum, flop_of(g), images, end, memo_of(w))
     finally:
@@ -153,7 +157,6 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, ndarray gx) exc
         p.w_in = g.group_c * p.w_out
         p.w_group = g.group_k * p.w_in
         p.bias, p.scale, p.residual, p.relu = NULL, NULL, NULL, False
-        p.skips_padding = True
         for r in range(g.R):
             for s in range(g.S):
                 if plan_phase(g, t, r, s, &p):

@@ -7,6 +7,7 @@ arguments; after `read_geometry` every size fits in 64 bits and every output exi
 from minigrad.errors import ShapeError
 
 from minigrad._kernels.operands cimport plus, sizes, times
+from minigrad._kernels.tasks cimport parts
 
 
 cdef Py_ssize_t output_size(str op, str axis, Py_ssize_t size, Py_ssize_t pads, Py_ssize_t kernel,
@@ -48,6 +49,27 @@ cdef int read_geometry(str op, geometry *g, const Py_ssize_t *x, const Py_ssize_
                       g.dilation_w)
     times(op, times(op, times(op, g.N, g.K), times(op, g.P, g.Q)), 64)
     return 0
+
+
+cdef Py_ssize_t outputs_met(Py_ssize_t tap, Py_ssize_t step, Py_ssize_t count,
+                            Py_ssize_t size) noexcept nogil:
+    """Outputs o < count that meet a source row, not the padding: 0 <= o * step + tap < size."""
+    cdef Py_ssize_t first = parts(max(-tap, 0), step)
+    return max(min(count, parts(max(size - tap, 0), step)) - first, 0)
+
+
+cdef double inside_height(const geometry *g) noexcept:
+    cdef Py_ssize_t r, pairs = 0
+    for r in range(g.R):
+        pairs += outputs_met(r * g.dilation_h - g.top, g.stride_h, g.P, g.H)
+    return pairs
+
+
+cdef double inside_width(const geometry *g) noexcept:
+    cdef Py_ssize_t s, pairs = 0
+    for s in range(g.S):
+        pairs += outputs_met(s * g.dilation_w - g.left, g.stride_w, g.Q, g.W)
+    return pairs
 
 
 cdef double flop_of(const geometry *g) noexcept:

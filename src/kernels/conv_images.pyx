@@ -8,13 +8,12 @@ a band is some rows of `lanes` images, with all channels of a group.
 Not here: when this is done (`conv_choice.pyx`), the taps of a pass (`conv_plan.pyx`), running it
 (`conv.pyx`).
 """
-from minigrad._kernels.conv cimport conv_axis, conv_band
-from minigrad._kernels.conv_plan cimport band_count, choose_bands, forward_chunk
+from minigrad._kernels.conv cimport conv_band
+from minigrad._kernels.conv_plan cimport band_count, choose_bands, forward_chunk, share_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t VECTORS = 4096         # of a band's inputs and outputs: 256 KiB, on AVX-512
 cdef Py_ssize_t SUM_PIXELS = 128       # of a band in grad_w: three of their planes are in L1
-cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 
 
@@ -38,16 +37,6 @@ cdef void set_bands(conv_band *b, tables t, Py_ssize_t pixels, int lanes,
     b.tap_at = t.band
 
 
-cdef double met(const conv_axis *x) noexcept nogil:
-    """The share of the pairs of output and tap that meet a source row, not the padding."""
-    cdef Py_ssize_t r, first, behind, pairs = 0
-    for r in range(x.taps):            # outputs first..behind-1 meet one at tap r
-        first = parts(max(-x.tap[r], 0), x.step)
-        behind = min(x.count, parts(max(x.size - x.tap[r], 0), x.step))
-        pairs += max(behind - first, 0)
-    return <double>pairs / (x.taps * x.count)
-
-
 cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil:
     cdef conv_band *b = &p.band
     b.chunk = forward_chunk(b)
@@ -55,7 +44,7 @@ cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil:
     set_bands(b, t, max(1, VECTORS // (b.group_channels + p.group_outputs)), lanes, b.chunk)
     p.panels = parts(p.group_outputs, 2 * lanes)
     p.out_block, p.out_blocks = p.group_outputs, 1
-    p.skips_padding = p.skips_padding and met(&b.h) * met(&b.w) < WORTH_SKIPPING
+    p.skips_padding = share_met(b) < 1
 
 
 cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil:

@@ -10,9 +10,16 @@ enough to pay for a panel's way into that cache, few enough to leave 16 tasks fo
 Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a
 picture.
 """
+from libc.math cimport INFINITY
+
+from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef double WORTH_SKIPPING = 0.93      # of the products left, or fewer
+cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
+cdef Py_ssize_t IMAGES = 16            # of a band, at most, so that a tile meets few places
+cdef double COPY = 2.4                 # a number into a band; a multiply-add of a vector: 1
 cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
 cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
@@ -31,8 +38,9 @@ cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 # --- taps --------------------------------------------------------------------------------------
 
 cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
-    """R + S + R S + R S chunk offsets; chunk is at most DEPTH / (taps of a phase) + 1 channels."""
-    return (g.R + g.S + 2 * g.R * g.S + max(DEPTH, SUMS)) * <Py_ssize_t>sizeof(Py_ssize_t)
+    """R + S + R S + R S chunk offsets; chunk is at most `most` / (taps of a phase) + 1 channels."""
+    cdef Py_ssize_t most = max(<Py_ssize_t>(DEPTH / LEAST_SHARE), SUMS)
+    return (g.R + g.S + 2 * g.R * g.S + most) * <Py_ssize_t>sizeof(Py_ssize_t)
 
 
 cdef tables carve(const geometry *g, void *memory) noexcept nogil:
@@ -127,9 +135,24 @@ cdef Py_ssize_t choose_chunk(Py_ssize_t channels, Py_ssize_t taps,
     return best
 
 
+cdef double met(const conv_axis *x) noexcept nogil:
+    """The share of the pairs of output and tap that meet a source row, not the padding."""
+    cdef Py_ssize_t r, pairs = 0
+    for r in range(x.taps):
+        pairs += outputs_met(x.tap[r], x.step, x.count, x.size)
+    return <double>pairs / (x.taps * x.count)
+
+
+cdef double share_met(const conv_band *b) noexcept nogil:
+    """The share of the products that are by no zero of the padding; 1 if they are nearly all."""
+    cdef double share = met(&b.h) * met(&b.w)
+    return share if share < WORTH_SKIPPING else 1
+
+
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil:
     """Channels whose products are summed, over all taps, before those of the next channels."""
-    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, DEPTH)
+    cdef double share = max(share_met(b), LEAST_SHARE)
+    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, <Py_ssize_t>(DEPTH / share))
 
 
 cdef void set_slots(conv_axis *x) noexcept nogil:
@@ -152,6 +175,37 @@ cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil:
     if b.h.block == b.h.count and b.w.block == b.w.count:
         b.image_block = even(b.images, max(1, pixels // (b.h.count * b.w.count)))
     b.image_blocks = parts(b.images, b.image_block)
+    set_slots(&b.h)
+    set_slots(&b.w)
+    b.band_pixels = b.image_block * b.h.block * b.w.block
+
+
+cdef Py_ssize_t images_beside(const conv_band *b, Py_ssize_t pixels, int mr,
+                              double outs) noexcept nogil:
+    """Images of a band that leaves out padding: many cost copies of rows, few cost products.
+
+    A tile of mr outputs of n images meets mr / n places of a row, and the taps of all of them; but
+    a band of n times as many images has fewer rows, and reads the same ones as its neighbors.
+    """
+    cdef double high = b.h.taps * met(&b.h), wide = b.w.taps * met(&b.w), cost, least = INFINITY
+    cdef Py_ssize_t n, best = 1, rows, copied
+    for n in range(1, min(b.images, IMAGES) + 1):
+        rows = even(b.h.count, max(1, pixels // (n * b.w.count)))
+        copied = min(b.h.size, (rows - 1) * b.h.step + b.h.taps)
+        cost = COPY * copied * b.w.size / (rows * b.w.count) + high * min(
+            <double>b.w.taps, wide + max(0, <double>mr / n - 1)) * outs
+        if cost < least:
+            best, least = n, cost
+    return best
+
+
+cdef void choose_places(conv_band *b, Py_ssize_t pixels, int mr, double outs) noexcept nogil:
+    """Bands that leave out padding: some images, and as many rows as give about `pixels`."""
+    cdef Py_ssize_t whole = pixels // (b.h.count * b.w.count)
+    b.image_block = even(b.images, max(whole, images_beside(b, pixels, mr, outs)))
+    b.image_blocks = parts(b.images, b.image_block)
+    b.w.block = even(b.w.count, PIXELS // b.image_block)
+    b.h.block = even(b.h.count, max(1, pixels // (b.image_block * b.w.block)))
     set_slots(&b.h)
     set_slots(&b.w)
     b.band_pixels = b.image_block * b.h.block * b.w.block
@@ -183,10 +237,8 @@ cdef void fill_tap_offsets(conv_band *b, Py_ssize_t *at, Py_ssize_t channels) no
     b.tap_at = at
 
 
-cdef void finish_bands(conv_band *b, tables t, Py_ssize_t pixels, bint may_view,
-                       Py_ssize_t channels) noexcept nogil:
-    """Everything about bands once the chunk is chosen; tap offsets for `channels` of each pixel."""
-    choose_bands(b, pixels)
+cdef void finish_bands(conv_band *b, tables t, bint may_view, Py_ssize_t channels) noexcept nogil:
+    """The rest once chunk and bands are chosen; tap offsets for `channels` of each pixel."""
     b.band_size = b.image_block * b.h.slots * b.w.slots * b.pitch
     if (may_view and b.chunk * b.chunks == b.group_channels and b.c_mul == 1 and b.c_div == 1
             and inside(&b.h) and inside(&b.w)):
@@ -209,7 +261,7 @@ cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
 
 # --- the two grids -----------------------------------------------------------------------------
 
-cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcept nogil:
+cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
     cdef Py_ssize_t pixels, wanted
@@ -218,11 +270,16 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int nr, int item) noexcep
     b.chunk = forward_chunk(b)
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
+    p.skips_padding = share_met(b) < 1
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
-    finish_bands(b, t, fewer(b, pixels, p.groups * parts(p.panels, 4), flop),
-                 b.channels * item <= 512 or b.channels * item % SAME_SETS != 0 or (
-                     p.panels <= 2), b.chunk)
+    pixels = fewer(b, pixels, p.groups * parts(p.panels, 4), flop)
+    if p.skips_padding:
+        choose_places(b, pixels, mr, 2.0 * p.group_outputs / nr)
+    else:
+        choose_bands(b, pixels)
+    finish_bands(b, t, b.channels * item <= 512 or b.channels * item % SAME_SETS != 0 or (
+        p.panels <= 2), b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
@@ -252,6 +309,7 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     cdef conv_band *b = &p.band
     cdef Py_ssize_t taps = b.h.taps * b.w.taps, owners, panels, pixels
     cdef bint competes                 # a tile reads a line of every pixel: they lie in few sets
+    cdef double share = share_met(b)
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
     b.chunk = choose_chunk(b.group_channels, taps, SUMS)
@@ -264,8 +322,10 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     owners = p.groups * b.chunks * p.out_blocks
     p.parts = 1 if flop < WORTH_TASKS else summed_parts(b, owners)
     pixels = b.images * b.h.count * b.w.count // p.parts
+    p.skips_padding = share < 1
+    choose_bands(b, max(48, min(<Py_ssize_t>(SUM_PIXELS / max(share, LEAST_SHARE)), pixels)))
     competes = b.channels * item > 256 and (taps > 1 or b.channels * item % SAME_SETS == 0)
-    finish_bands(b, t, max(48, min(SUM_PIXELS, pixels)), not competes, b.chunk)
+    finish_bands(b, t, not competes, b.chunk)
     p.parts = min(p.parts, band_count(b))
 
 
@@ -278,5 +338,6 @@ cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) 
     b.chunk = parts(even(b.group_channels, 64), lanes) * lanes
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = b.chunk
-    finish_bands(b, t, fewer(b, 512, b.chunks, flop), True, 1)
+    choose_bands(b, fewer(b, 512, b.chunks, flop))
+    finish_bands(b, t, True, 1)
     p.parts = 1 if flop < WORTH_TASKS else min(parts(TASKS, b.chunks), band_count(b))

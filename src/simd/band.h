@@ -16,6 +16,7 @@
 /* The part of the output that one band computes. */
 typedef struct {
     intptr_t n0, i0, j0, images, rows, cols;
+    enum { BY_IMAGE, BY_PLACE, THERE_AND_BACK } order;   /* see pixel_offsets */
 } band_range;
 
 /* Band `index` of image_blocks x h.blocks x w.blocks. */
@@ -28,6 +29,7 @@ static band_range band_at(const conv_band *b, intptr_t index) {
     r.images = least(b->image_block, b->images - r.n0);
     r.rows = least(b->h.block, b->h.count - r.i0);
     r.cols = least(b->w.block, b->w.count - r.j0);
+    r.order = BY_IMAGE;
     return r;
 }
 
@@ -59,36 +61,60 @@ static void copy_pixel(const conv_band *b, const real *src, intptr_t c0, intptr_
             UNROLL(8) for (int j = 0; j < LINE; j += VL) vstore(out + c + j, vload(src + c + j));
         }
         for (; c + VL <= valid; c += VL) vstore(out + c, vload(src + c));
-        if (c && c < valid) {                /* the last vector ends with the last channel */
+        if (c && c < valid)                  /* the last vector ends with the last channel */
             vstore(out + valid - VL, vload(src + valid - VL));
-            c = valid;
-        }
-        for (; c < valid; c++) out[c] = src[c];
+        else if (c < valid)                  /* zeros behind it, up to 64 bytes past a band */
+            vstore(out, vload_first(src, (int)valid));
+        c = valid;
     } else {
         for (; c < valid; c++) out[c] = src[(c0 + c) * b->c_mul / b->c_div];
     }
     for (; c < b->chunk; c++) out[c] = 0;
 }
 
+/* `count` pixels side by side, of at most two vectors of channels each. */
+INLINE void copy_few(const int vectors, const conv_band *b, const real *src, intptr_t count,
+                     intptr_t valid, real *out) {
+    for (intptr_t q = 0; q < count; q++, src += b->channels, out += b->pitch) {
+        PREFETCH(src + AHEAD * b->channels);
+        vstore(out, vectors > 1 ? vload(src) : vload_first(src, (int)valid));
+        if (vectors > 1) vstore(out + valid - VL, vload(src + valid - VL));
+        for (intptr_t c = valid; c < b->chunk; c++) out[c] = 0;
+    }
+}
+
+static void copy_pixels(const conv_band *b, const real *src, intptr_t count, intptr_t c0,
+                        intptr_t valid, real *out) {
+    const int plain = b->c_mul == 1 && b->c_div == 1;
+    if (plain && valid < VL)
+        copy_few(1, b, src + c0, count, valid, out);
+    else if (plain && valid <= 2 * VL)
+        copy_few(2, b, src + c0, count, valid, out);
+    else
+        for (intptr_t q = 0; q < count; q++)
+            copy_pixel(b, src + q * b->channels, c0, valid, out + q * b->pitch);
+}
+
 /* One row of a band: `used` pixels of the source row src (w.size, channels). */
 static void copy_row(const conv_band *b, const real *src, intptr_t j0, intptr_t used, intptr_t c0,
                      intptr_t valid, real *out) {
     const conv_axis *w = &b->w;
-    const size_t pixel = (size_t)b->chunk * sizeof(real);
-    intptr_t q = 0;
-    if (w->dense && valid == b->channels && valid == b->pitch && b->c_div == 1) {
-        const intptr_t start = slot_source(w, j0, 0);
+    const size_t pixel = (size_t)b->pitch * sizeof(real);
+    if (w->dense) {
+        const intptr_t start = slot_source(w, j0, 0), pitch = b->pitch;
         const intptr_t left = start >= 0 ? 0 : least(-start, used);
         const intptr_t end = least(used, w->size - start); /* may be < left: all zeros */
+        const intptr_t inside = end > left ? end - left : 0, right = left + inside;
+        const real *first = src + (start + left) * b->channels;
         memset(out, 0, (size_t)left * pixel);
-        if (end > left)
-            memcpy(out + left * b->pitch, src + (start + left) * b->channels,
-                   (size_t)(end - left) * pixel);
-        q = end > left ? end : left;
-        memset(out + q * b->pitch, 0, (size_t)(used - q) * pixel);
+        if (valid == b->channels && valid == pitch && b->c_div == 1)
+            memcpy(out + left * pitch, first, (size_t)inside * pixel);
+        else
+            copy_pixels(b, first, inside, c0, valid, out + left * pitch);
+        memset(out + right * pitch, 0, (size_t)(used - right) * pixel);
         return;
     }
-    for (; q < used; q++) {
+    for (intptr_t q = 0; q < used; q++) {
         const intptr_t at = slot_source(w, j0, q);
         if (at >= 0 && at < w->size)
             copy_pixel(b, src + at * b->channels, c0, valid, out + q * b->pitch);
@@ -128,11 +154,22 @@ INLINE const real *band_operand(const conv_band *b, const band_range *r, intptr_
     return (const real *)b->src + (row * b->w.size + r->j0 * b->w.step) * b->channels + c0;
 }
 
-/* at[p] = offset of output p = (n, i, j) of a range, given the offsets from one to the next. */
+/* The column of place `place` of a range; its row is place / r->cols. */
+INLINE intptr_t place_column(const band_range *r, intptr_t place) {
+    const intptr_t j = place % r->cols;
+    return r->order == THERE_AND_BACK && place / r->cols % 2 ? r->cols - 1 - j : j;
+}
+
+/* at[p] = offset of output p = (n, i, j) of a range, given the offsets from one to the next: in
+ * this order; or all images of a place (i, j), then those of the next; there and back: each row
+ * from where the last one ended. */
 static intptr_t pixel_offsets(const band_range *r, intptr_t n_step, intptr_t i_step,
                               intptr_t j_step, intptr_t *at) {
     intptr_t p = 0;
-    for (intptr_t n = 0; n < r->images; n++)
+    for (intptr_t q = 0; r->order != BY_IMAGE && q < r->rows * r->cols; q++)
+        for (intptr_t n = 0; n < r->images; n++)
+            at[p++] = n * n_step + q / r->cols * i_step + place_column(r, q) * j_step;
+    for (intptr_t n = 0; r->order == BY_IMAGE && n < r->images; n++)
         for (intptr_t i = 0; i < r->rows; i++) {
             const intptr_t row = n * n_step + i * i_step;
             for (intptr_t j = 0; j < r->cols; j++) at[p++] = row + j * j_step;

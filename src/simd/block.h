@@ -8,6 +8,8 @@
  * of 8 rows, one vector wide.  Rows past the last full tile get kernels of fewer rows, columns past
  * the last whole vector are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k
  * was tried: slower.
+ * A sum may leave out depths that are known to add nothing: each tile then has its `depth_runs`
+ * (padding.h makes them), and `skips` is a constant as well, so that nobody else pays for it.
  * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied.
  */
 #ifndef MINIGRAD_BLOCK_H
@@ -27,12 +29,13 @@
 #define NR (NV * VL)
 #define TALL 8       /* rows of a tile that is one vector wide: enough chains for two FMA units */
 
-/* One panel of B, and the place that has been reached on the way down C: row_at, c_at. */
+/* One panel of B, and the place that has been reached on the way down C: row_at, c_at, runs. */
 typedef struct {
     const real *a, *b, *bias;
     real *c;
     const intptr_t *row_at, *col_at, *c_at;
     intptr_t depth;
+    const depth_runs *runs;            /* of this tile, where some depths are left out */
     intptr_t next;                     /* elements of A to the rows of the next tile; 0: unknown */
     int flags, lanes;                  /* lanes: those of the last vector that are columns of C */
 } tile_args;
@@ -52,12 +55,12 @@ INLINE void store_c(real *c, vreal v, int whole, int lanes) {
         vstore_first(c, v, lanes);
 }
 
-/* part: the last vector of a row of C is not whole; together: rows of A are neighbours, so that one
- * address serves all of them */
-INLINE void tile(const int mr, const int nv, const int part, const int together,
+/* part: the last vector of a row of C is not whole; skips: only t->runs of the depths are summed;
+ * together: the rows of A are neighbors in memory, so that one address serves all of them */
+INLINE void tile(const int mr, const int nv, const int part, const int skips, const int together,
                  const tile_args *t) {
     vreal acc[MR * NV]; /* mr * nv of them */
-    const real *first = t->a + t->row_at[0], *a[MR > TALL ? MR : TALL];
+    const real *row0 = t->a + t->row_at[0], *a[MR > TALL ? MR : TALL];
     UNROLL(12) for (int i = 0; i < mr; i++) UNROLL(2) for (int j = 0; j < nv; j++) {
         const int whole = !part || j < nv - 1;
         acc[i * nv + j] = t->flags & BLOCK_ACCUMULATE
@@ -66,18 +69,22 @@ INLINE void tile(const int mr, const int nv, const int part, const int together,
                                     : vset(0);
     }
     if (!together) UNROLL(12) for (int i = 0; i < mr; i++) a[i] = t->a + t->row_at[i];
-    const intptr_t *col = t->col_at, *end = col + t->depth;
-    const real *b = t->b;
-    while (col < end) {
-        const intptr_t *stop = end - col > LINE ? col + LINE : end;
-        if (t->next && !together)
-            UNROLL(12) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
-        for (; col < stop; col++, b += NR) {
-            vreal bs[NV];
-            UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
-            UNROLL(12) for (int i = 0; i < mr; i++) {
-                const vreal s = vset(together ? first[*col + i] : a[i][*col]);
-                UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
+    for (intptr_t run = 0; run < (skips ? t->runs->count : 1); run++) {
+        const intptr_t first = skips ? t->runs->first + run * t->runs->step : 0;
+        const intptr_t *col = t->col_at + first;
+        const intptr_t *end = col + (skips ? t->runs->length : t->depth);
+        const real *b = t->b + first * NR;
+        while (col < end) {
+            const intptr_t *stop = end - col > LINE ? col + LINE : end;
+            if (t->next && !together)
+                UNROLL(12) for (int i = 0; i < mr; i++) PREFETCH(a[i] + *col + t->next);
+            for (; col < stop; col++, b += NR) {
+                vreal bs[NV];
+                UNROLL(2) for (int j = 0; j < nv; j++) bs[j] = vload(b + j * VL);
+                UNROLL(12) for (int i = 0; i < mr; i++) {
+                    const vreal s = vset(together ? row0[*col + i] : a[i][*col]);
+                    UNROLL(2) for (int j = 0; j < nv; j++) acc[i * nv + j] += s * bs[j];
+                }
             }
         }
     }
@@ -88,63 +95,73 @@ INLINE void tile(const int mr, const int nv, const int part, const int together,
 }
 
 /* Two vectors of columns, the last rows of a block. */
-static void wide_tile(int mr, const tile_args *t) {
+INLINE void wide_rows(const int skips, int mr, const tile_args *t) {
     const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 2, part, 0, t); break;
-    case 2: tile(2, 2, part, 0, t); break;
-    case 3: tile(3, 2, part, 0, t); break;
-    case 4: tile(4, 2, part, 0, t); break;
-    case 5: tile(5, 2, part, 0, t); break;
+    case 1: tile(1, 2, part, skips, 0, t); break;
+    case 2: tile(2, 2, part, skips, 0, t); break;
+    case 3: tile(3, 2, part, skips, 0, t); break;
+    case 4: tile(4, 2, part, skips, 0, t); break;
+    case 5: tile(5, 2, part, skips, 0, t); break;
 #if MR == 12
-    case 6: tile(6, 2, part, 0, t); break;
-    case 7: tile(7, 2, part, 0, t); break;
-    case 8: tile(8, 2, part, 0, t); break;
-    case 9: tile(9, 2, part, 0, t); break;
-    case 10: tile(10, 2, part, 0, t); break;
-    case 11: tile(11, 2, part, 0, t); break;
+    case 6: tile(6, 2, part, skips, 0, t); break;
+    case 7: tile(7, 2, part, skips, 0, t); break;
+    case 8: tile(8, 2, part, skips, 0, t); break;
+    case 9: tile(9, 2, part, skips, 0, t); break;
+    case 10: tile(10, 2, part, skips, 0, t); break;
+    case 11: tile(11, 2, part, skips, 0, t); break;
 #endif
-    default: tile(MR, 2, part, 0, t);
+    default: tile(MR, 2, part, skips, 0, t);
     }
 }
 
 /* One vector of columns. */
-static void narrow_tile(int mr, const tile_args *t) {
+INLINE void narrow_rows(const int skips, int mr, const tile_args *t) {
     const int part = t->lanes != VL;
     switch (mr) {
-    case 1: tile(1, 1, part, 0, t); break;
-    case 2: tile(2, 1, part, 0, t); break;
-    case 3: tile(3, 1, part, 0, t); break;
-    case 4: tile(4, 1, part, 0, t); break;
-    case 5: tile(5, 1, part, 0, t); break;
-    case 6: tile(6, 1, part, 0, t); break;
-    case 7: tile(7, 1, part, 0, t); break;
-    default: tile(8, 1, part, 0, t);
+    case 1: tile(1, 1, part, skips, 0, t); break;
+    case 2: tile(2, 1, part, skips, 0, t); break;
+    case 3: tile(3, 1, part, skips, 0, t); break;
+    case 4: tile(4, 1, part, skips, 0, t); break;
+    case 5: tile(5, 1, part, skips, 0, t); break;
+    case 6: tile(6, 1, part, skips, 0, t); break;
+    case 7: tile(7, 1, part, skips, 0, t); break;
+    default: tile(8, 1, part, skips, 0, t);
     }
 }
 
+typedef void tile_kernel(int mr, const tile_args *t);
+static inline void wide_tile(int mr, const tile_args *t) { wide_rows(0, mr, t); }
+static inline void narrow_tile(int mr, const tile_args *t) { narrow_rows(0, mr, t); }
+static inline void wide_skipping(int mr, const tile_args *t) { wide_rows(1, mr, t); }
+static inline void narrow_skipping(int mr, const tile_args *t) { narrow_rows(1, mr, t); }
+
 /* All rows of C in one panel's columns. */
-static void panel(intptr_t m, int cols, tile_args t) {
+INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
     const int rows = cols > VL ? MR : TALL;
+    tile_kernel *last = skips ? (cols > VL ? wide_skipping : narrow_skipping)
+                              : (cols > VL ? wide_tile : narrow_tile);
     t.lanes = cols % VL ? cols % VL : VL;
     if (cols == NR)
-        for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR) {
+        for (; m >= MR; m -= MR, t.row_at += MR, t.c_at += MR, t.runs += skips) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
             t.next = m >= 2 * MR ? t.row_at[MR] - t.row_at[0] : 0;
             if (t.row_at[MR - 1] - t.row_at[0] == MR - 1)
-                tile(MR, NV, 0, 1, &t);
+                tile(MR, NV, 0, skips, 1, &t);
             else
-                tile(MR, NV, 0, 0, &t);
+                tile(MR, NV, 0, skips, 0, &t);
         }
-    for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows) {
+    for (; m > 0; m -= rows, t.row_at += rows, t.c_at += rows, t.runs += skips) {
         t.next = m >= 2 * rows ? t.row_at[rows] - t.row_at[0] : 0;
-        (cols > VL ? wide_tile : narrow_tile)((int)(m < rows ? m : rows), &t);
+        last((int)(m < rows ? m : rows), &t);
     }
 }
 
-/* C (m, n) += A (m, depth) B (depth, n), panel after panel of B, tile after tile of A. */
-static void block(const block_args *p) {
+/* C (m, n) += A (m, depth) B (depth, n), panel after panel of B, tile after tile of A.  skips:
+ * wide has the runs of depths of every MR rows of A, tall those of every TALL rows. */
+INLINE void all_panels(const int skips, const block_args *p, const depth_runs *wide,
+                       const depth_runs *tall) {
     for (intptr_t j = 0; j < p->n; j += NR) {
         const int cols = (int)(p->n - j < NR ? p->n - j : NR);
         real bias[NR] = {0};
@@ -158,10 +175,13 @@ static void block(const block_args *p) {
                              .col_at = p->col_at,
                              .c_at = p->c_at,
                              .depth = p->depth,
+                             .runs = cols > VL ? wide : tall,
                              .flags = p->flags};
-        panel(p->m, cols, t);
+        panel(skips, p->m, cols, t);
     }
 }
+
+static void block(const block_args *p) { all_panels(0, p, NULL, NULL); }
 
 /* Filters of `lanes` outputs, packed channel after channel: ask for those SOON channels from here,
  * for the CPU does not follow as many streams as there are lanes. */

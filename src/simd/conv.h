@@ -68,12 +68,13 @@ typedef struct {
     const void *weights;             /* element (group, out, in, tap) by strides and offsets */
     intptr_t w_group, w_out, w_in;
     const intptr_t *w_tap;           /* (h.taps * w.taps,) */
-    void *packed;                    /* [group][chunk][panel][tap, channel][NR] */
+    void *packed;                    /* [group][chunk][panel][tap, channel][NR]; [group][chunk]
+                                      * [panel]: finite?  (if skips_padding) */
     intptr_t panels;                 /* panels of NR outputs in a group */
     const void *bias;                /* groups * group_outputs values, or NULL */
     const void *scale, *residual;    /* Y = (A W) scale + bias + residual; as bias, as out.data */
     int relu;
-    int skips_padding;               /* a tap that meets only padding may be left out */
+    int skips_padding;               /* taps that meet only padding are left out (padding.h) */
     double *moments;                 /* of Y: (bands, 3, all outputs), see moments.h; or NULL */
     intptr_t *moment_pixels;         /* (bands,): outputs that each of them has seen */
 } conv_forward_plan;
@@ -85,6 +86,7 @@ typedef struct {
     intptr_t groups, group_outputs;
     intptr_t out_block, out_blocks, out_pitch;
     intptr_t parts;
+    int skips_padding;
     void *partial;                   /* [group][chunk][out block][part][tap, channel][out_pitch] */
     void *grad_w;                    /* (K, C/groups, R, S) */
 } conv_grad_w_plan;

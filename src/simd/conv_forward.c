@@ -7,11 +7,13 @@
  *         for panel of NR outputs            its weights stay in L1: R * S * chunk rows
  *             for tile of MR pixels          MR x NR outputs in registers over all taps
  *
- * Y is read and written once per chunk.  See conv.h for the band, block.h for the two inner loops.
+ * Y is read and written once per chunk.  See conv.h for the band, block.h for the two inner loops,
+ * padding.h for the taps that a tile leaves out.
  */
 #include "block.h"
 #include "band.h"
 #include "moments.h"
+#include "padding.h"
 
 INLINE intptr_t depth_of(const conv_forward_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
@@ -30,12 +32,11 @@ INLINE void pack_filter(const conv_forward_plan *p, const real *w, intptr_t taps
     real filter[FILTER * NR];            /* size rows, taps in the order of memory */
     pack_lanes(w, p->w_out, lanes, size, filter, NR);
     for (intptr_t t = 0; t < taps; t++)
-        memcpy(out + t * step, filter + p->w_tap[t] * NR, (size_t)lanes * sizeof(real));
+        pack_row(filter + p->w_tap[t] * NR, 1, lanes, out + t * step);
 }
 
 /* One panel of weights: out[tap, channel][lane], zeros past the last output and channel. */
-static void pack_task(const void *plan, intptr_t task, void *scratch) {
-    const conv_forward_plan *p = plan;
+static void pack_panel(const conv_forward_plan *p, intptr_t task) {
     const intptr_t panel = task % p->panels, chunk = task / p->panels % p->in.chunks;
     const intptr_t group = task / p->panels / p->in.chunks;
     const intptr_t taps = p->in.h.taps * p->in.w.taps, c0 = chunk * p->in.chunk;
@@ -44,7 +45,6 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     const real *w = (const real *)p->weights + group * p->w_group + panel * NR * p->w_out +
                     c0 * p->w_in;
     real *out = (real *)p->packed + task * depth_of(p) * NR;
-    (void)scratch;
     if (lanes < NR || channels < p->in.chunk)
         memset(out, 0, (size_t)(depth_of(p) * NR) * sizeof(real));
     intptr_t whole = 1, size = 0;        /* all taps of a filter, in order?  up to the last one */
@@ -67,8 +67,22 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     }
 }
 
+static void pack_task(const void *plan, intptr_t task, void *scratch) {
+    const conv_forward_plan *p = plan;
+    const intptr_t size = depth_of(p) * NR;
+    (void)scratch;
+    pack_panel(p, task);
+    if (p->skips_padding)
+        finite_panels(p, depth_of(p))[task] = all_finite((real *)p->packed + task * size, size);
+}
+
+/* Tiles of MR outputs; when they are counted with those of TALL, these come first. */
+INLINE intptr_t wide_tiles(const conv_forward_plan *p) { return p->in.band_pixels / MR + 1; }
+
 static intptr_t scratch_bytes(const conv_forward_plan *p) {
-    return band_bytes(&p->in) + 2 * offsets_bytes(p->in.band_pixels);
+    const intptr_t tiles = wide_tiles(p) + p->in.band_pixels / TALL + 1;
+    return band_bytes(&p->in) + 2 * offsets_bytes(p->in.band_pixels) +
+           rounded(p->skips_padding ? tiles * (intptr_t)sizeof(depth_runs) : 0);
 }
 
 /* Where the outputs of range r start in dst; their offsets from there in `at`. */
@@ -102,12 +116,19 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     const unsigned mode = fp_enter();
     const intptr_t out_block = index % p->out_blocks, band = index / p->out_blocks;
     const intptr_t group = band / band_count(&p->in), depth = depth_of(p);
-    const band_range r = band_at(&p->in, band % band_count(&p->in));
+    band_range r = band_at(&p->in, band % band_count(&p->in));
     char *room = scratch;
     intptr_t *pixel_at = (intptr_t *)(room + band_bytes(&p->in));
     intptr_t *out_at = (intptr_t *)((char *)pixel_at + offsets_bytes(p->in.band_pixels));
+    depth_runs *wide = (depth_runs *)((char *)out_at + offsets_bytes(p->in.band_pixels));
+    depth_runs *tall = wide + wide_tiles(p);
     const intptr_t k0 = out_block * p->out_block;            /* within the group */
     const intptr_t first_out = group * p->group_outputs + k0;
+    r.order = p->skips_padding ? THERE_AND_BACK : BY_IMAGE;
+    if (p->skips_padding) {
+        runs_of_tiles(&p->in, &r, MR, wide);
+        runs_of_tiles(&p->in, &r, TALL, tall);
+    }
     block_args args = {.row_at = pixel_at,
                        .col_at = p->in.tap_at,
                        .c_at = out_at,
@@ -125,7 +146,10 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                  ((group * p->in.chunks + chunk) * p->panels + k0 / NR) * depth * NR;
         args.flags = (chunk ? BLOCK_ACCUMULATE : 0) |
                      (p->relu && !p->scale && chunk == p->in.chunks - 1 ? BLOCK_RELU : 0);
-        block(&args);
+        if (p->skips_padding)
+            all_panels(1, &args, wide, tall);
+        else
+            block(&args);
     }
     if (p->scale) scale_outputs(p, &args, first_out);
     if (p->moments) {

@@ -9,10 +9,12 @@
  *
  * A task owns (chunk of input channels) x (block of output channels) x (part of the bands).  Parts
  * exist only where there are too few blocks to share out; each sums into memory of its own, and
- * merge_task adds them in order and writes gW in its own layout (K, C, R, S).
+ * merge_task adds them in order and writes gW in its own layout (K, C, R, S).  Outputs whose
+ * windows have the taps of a tile in the padding are left out where gy is finite (padding.h).
  */
 #include "block.h"
 #include "band.h"
+#include "padding.h"
 
 INLINE intptr_t taps_of(const conv_grad_w_plan *p) {
     return p->in.h.taps * p->in.w.taps * p->in.chunk;
@@ -22,9 +24,14 @@ static intptr_t gy_bytes(const conv_grad_w_plan *p) {
     return rounded(p->in.band_pixels * p->out_pitch * (intptr_t)sizeof(real));
 }
 
+/* Tiles of MR taps; when they are counted with those of TALL, these come first. */
+INLINE intptr_t wide_tiles(const conv_grad_w_plan *p) { return taps_of(p) / MR + 1; }
+
 static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
+    const intptr_t tiles = wide_tiles(p) + taps_of(p) / TALL + 1;
     return band_bytes(&p->in) + gy_bytes(p) + 2 * offsets_bytes(p->in.band_pixels) +
-           offsets_bytes(taps_of(p));
+           offsets_bytes(taps_of(p)) +
+           rounded(p->skips_padding ? tiles * (intptr_t)sizeof(depth_runs) : 0);
 }
 
 /* gy of range r, n output channels from k0 on, as panels of B: [panel][pixel][NR]. */
@@ -32,7 +39,9 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
                              intptr_t n, intptr_t pixels, intptr_t *at, real *room) {
     const intptr_t K = p->groups * p->group_outputs, Q = p->in.w.count, P = p->in.h.count;
     const real *gy = (const real *)p->gy + ((r->n0 * P + r->i0) * Q + r->j0) * K + k0;
-    if (K == NR && p->in.w.blocks == 1 && (r->images == 1 || p->in.h.blocks == 1)) return gy;
+    if (K == NR && r->order == BY_IMAGE && p->in.w.blocks == 1 &&
+        (r->images == 1 || p->in.h.blocks == 1))
+        return gy;
     pixel_offsets(r, P * Q * K, Q * K, K, at);
     for (intptr_t q = 0; q < pixels; q++) {
         const real *src = gy + at[q];
@@ -47,6 +56,23 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     return room;
 }
 
+/* Whether the panels of n output channels of gy are finite. */
+static int finite_panels_of(const real *gy, intptr_t n, intptr_t pixels) {
+    int finite = 1;
+    for (intptr_t j = 0; j < n; j += NR) finite &= all_finite(gy + j * pixels, pixels * NR);
+    return finite;
+}
+
+/* The runs of both kinds of tiles in `runs`, if range r is not placed as the last one was. */
+static void set_runs(const conv_grad_w_plan *p, const band_range *r, band_range *last,
+                     depth_runs *runs) {
+    if (r->images != last->images || r->i0 != last->i0 || r->j0 != last->j0) {
+        runs_of_tap_tiles(&p->in, r, MR, runs);
+        runs_of_tap_tiles(&p->in, r, TALL, runs + wide_tiles(p));
+    }
+    *last = *r;
+}
+
 static void task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
     const unsigned mode = fp_enter();
@@ -59,6 +85,8 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     intptr_t *pixel_at = (intptr_t *)((char *)gy_room + gy_bytes(p));
     intptr_t *gy_at = (intptr_t *)((char *)pixel_at + offsets_bytes(p->in.band_pixels));
     intptr_t *sum_at = (intptr_t *)((char *)gy_at + offsets_bytes(p->in.band_pixels));
+    depth_runs *runs = (depth_runs *)((char *)sum_at + offsets_bytes(taps));
+    band_range last = {.images = 0};
     for (intptr_t t = 0; t < taps; t++) sum_at[t] = t * p->out_pitch;
     block_args args = {.row_at = p->in.tap_at,
                        .col_at = pixel_at,
@@ -68,13 +96,20 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .n = (n + VL - 1) / VL * VL};
     const intptr_t bands = band_count(&p->in);
     for (intptr_t band = bands * part / p->parts; band < bands * (part + 1) / p->parts; band++) {
-        const band_range r = band_at(&p->in, band);
+        band_range r = band_at(&p->in, band);
+        if (p->skips_padding) {
+            r.order = BY_PLACE;
+            set_runs(p, &r, &last, runs);
+        }
         args.depth = operand_offsets(&p->in, &r, pixel_at);
         args.panel_step = args.depth * NR;
         args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
                               least(p->in.chunk, p->in.group_channels - c0), 0, x_room);
         args.b = gy_panels(p, &r, group * p->group_outputs + k0, n, args.depth, gy_at, gy_room);
-        block(&args);
+        if (p->skips_padding && finite_panels_of(args.b, n, args.depth))
+            all_panels(1, &args, runs, runs + wide_tiles(p));
+        else
+            block(&args);
         args.flags = BLOCK_ACCUMULATE;
     }
     fp_leave(mode);

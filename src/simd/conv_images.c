@@ -1,17 +1,14 @@
 /* conv_images.c: the convolution of narrow layers, vectors running over images (see images.h).
  *
  * Design: one task is one band of VL images.  Its tile: 6 outputs of 2 pixels in registers over all
- * taps; a weight is broadcast, and meets the same tap of two pixels.  The gradient of x leaves out
- * taps that meet only padding: of a 5x5 filter's on a map of 10x10, half.
+ * taps; a weight is broadcast, and meets the same tap of two pixels.  Taps that meet only padding
+ * are left out (padding.h).
  */
 #include "images.h"
+#include "padding.h"
 
 enum { COLUMNS = 2 };                /* of a tile: 12 sums, as in block.h */
 enum { PANEL = 2 * VL };             /* outputs whose weights one task packs */
-
-typedef struct {
-    intptr_t lo, hi;                 /* lo <= i < hi */
-} span;
 
 /* Weights as [group][output][chunk][tap, channel]: what a tile broadcasts lies in rows. */
 static void pack_task(const void *plan, intptr_t task, void *scratch) {
@@ -20,32 +17,22 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
     const intptr_t group = task / p->panels / p->in.chunks, c0 = chunk * p->in.chunk;
     const intptr_t taps = p->in.h.taps * p->in.w.taps, depth = depth_of(&p->in);
     const intptr_t channels = least(p->in.chunk, p->in.group_channels - c0);
+    intptr_t finite = 1;
     (void)scratch;
     for (intptr_t k = k0; k < least(k0 + PANEL, p->group_outputs); k++) {
         const real *w = (const real *)p->weights + group * p->w_group + k * p->w_out + c0 * p->w_in;
         real *out = (real *)p->packed + (group * p->group_outputs + k) * depth + c0 * taps;
         for (intptr_t t = 0; t < taps; t++)
             for (intptr_t c = 0; c < channels; c++) *out++ = w[c * p->w_in + p->w_tap[t]];
+        finite &= all_finite(out - taps * channels, taps * channels);
     }
+    if (p->skips_padding) finite_panels(p, taps * p->in.chunk)[task] = finite;
 }
 
 static intptr_t scratch_bytes(const conv_forward_plan *p) {
     return lanes_bytes(p->in.group_channels * plane_of(&p->in)) + tables_bytes(&p->in, 0) +
            lanes_bytes(p->in.band_pixels * p->group_outputs) +
            rounded(p->in.chunks * p->in.h.taps * (intptr_t)sizeof(span));
-}
-
-/* The taps of an axis that meet a source row at output o: one span, because taps lie in order. */
-INLINE span taps_inside(const conv_axis *x, intptr_t o) {
-    const intptr_t at = o * x->step;
-    span s = {0, x->taps};
-    while (s.lo < s.hi && (at + x->tap[s.lo] < 0 || at + x->tap[s.lo] >= x->size)) s.lo++;
-    while (s.lo < s.hi && (at + x->tap[s.hi - 1] < 0 || at + x->tap[s.hi - 1] >= x->size)) s.hi--;
-    return s;
-}
-
-INLINE span hull(span a, span b) {
-    return (span){least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi};
 }
 
 /* Taps (chunk, r, s, channel) of rows x columns of the window as runs; returns their number. */

@@ -48,7 +48,8 @@ static void copy_rows(const gemm_plan *p, const real *a, intptr_t m, intptr_t de
 }
 
 /* A block of A, MR rows side by side: row_at = i / MR * a_pitch + i % MR, col_at = k MR.  Where
- * rows are neighbors, vectors run on over the end of a tile's row; what comes next overwrites it. */
+ * rows are neighbors, vectors run on over the end of a tile's row; what comes next is written over
+ * that. */
 static void copy_columns(const gemm_plan *p, const real *a, intptr_t m, intptr_t depth,
                          real *out) {
     for (intptr_t k = 0; k < depth; k++, a += p->a_col, out += MR)

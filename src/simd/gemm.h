@@ -18,7 +18,8 @@
  *         MR rows at a time      tile of C: MR x NR, kept in registers over all k; MR is 6 or 12
  *
  * Every element of C is one chain of multiply-adds in the order of k, whatever the tile it falls
- * in, so results do not depend on how the work was cut.  Nothing is skipped: 0 * inf is NaN.
+ * in, so results do not depend on how the work was cut.  Nothing is skipped (0 * inf is NaN), but
+ * where a convolution says which depths of a tile are zeros times finite numbers: depth_runs.
  */
 #ifndef MINIGRAD_GEMM_H
 #define MINIGRAD_GEMM_H
@@ -26,6 +27,11 @@
 #include "task.h"
 
 enum { BLOCK_ACCUMULATE = 1, BLOCK_RELU = 2 };
+
+/* The depths that a tile sums: runs of `length`, `step` from one's start to the next one's. */
+typedef struct {
+    intptr_t first, length, step, count;
+} depth_runs;
 
 typedef struct {
     const void *a;
@@ -51,7 +57,7 @@ typedef struct {
     intptr_t panels, packed_batch;   /* panels of NR columns; elements of one batch, 0 if shared */
     const intptr_t *row_at, *col_at, *c_at;
     enum { A_AS_IT_IS, A_BY_ROWS, A_BY_COLUMNS } pack_a;
-    intptr_t a_pitch;                /* elements between rows of the copy, by columns: between tiles */
+    intptr_t a_pitch;                /* elements between rows (or, by columns, tiles) of the copy */
     intptr_t a_room;                 /* bytes of scratch for the copy; a task's own B follows */
     int turn_c;                      /* c_row is 1, c_col not: a task turns its block at the end */
     intptr_t c_pitch, c_room;        /* then: elements between its rows; bytes of scratch for it */

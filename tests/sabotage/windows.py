@@ -11,6 +11,7 @@ NARROW = "tests/kernels/test_conv_narrow.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 KEPT = "tests/kernels/test_kept.py"
 INTO = "tests/kernels/test_conv_into.py"
+PADDING = "tests/kernels/test_conv_padding.py"
 POOL = "tests/kernels/test_pool.py tests/kernels/test_pool_rows.py tests/registry"
 GEMM = QUICK + "tests/kernels/test_gemm.py tests/registry"
 
@@ -99,7 +100,7 @@ FAULTS = [
         ("fused-relu-swallows-nan",
          "return vselect(x < vset(0), vset(0), x); }",
          "return vselect(x > vset(0), x, vset(0)); }"),
-        ("rows-side-by-side-read-twice", "first[*col + i]", "first[*col + i / 2 * 2]"),
+        ("rows-side-by-side-read-twice", "row0[*col + i]", "row0[*col + i / 2 * 2]"),
         ("last-of-a-panel-row-lost", "load_c(src, n >= VL, (int)n)",
          "load_c(src, n >= VL, (int)n - 1)"),
     ]),
@@ -236,10 +237,35 @@ FAULTS = [
          "(o->h0 + (r->i0 + i) * o->h_step) *", "(o->h0 + r->i0 + i) *"),
         ("narrow-last-pixel-twice",
          "(q + 1 < pixels ? two : one)", "(q < pixels ? two : one)"),
+        ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
+    ]),
+    *faults_in("src/simd/padding.h", NARROW, [
         ("narrow-skips-a-tap-of-the-first-row",
          "(at + x->tap[s.lo] < 0 ||", "(at + x->tap[s.lo] <= 0 ||"),
         ("narrow-skips-by-the-first-pixel", "{least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi}", "a"),
-        ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
+    ]),
+    *faults_in("src/simd/padding.h", PADDING, [
+        ("tile-skips-by-its-first-place",
+         "rows = hull(rows, taps_inside(&b->h, r->i0 + q / r->cols));", "(void)0;"),
+        ("only-the-first-lane-is-finite",
+         "for (int l = 0; l < VL; l++) finite", "for (int l = 0; l < 1; l++) finite"),
+        ("joined-run-from-the-first-column",
+         "{rows.lo * row, (rows.hi - rows.lo) * row, 0, 1}",
+         "{rows.lo * row + cols.lo * size, (rows.hi - rows.lo) * row, 0, 1}"),
+        ("outputs-inside-of-the-first-band",
+         "at = o0 * x->step + x->tap[tap];", "at = 0 * o0 + x->tap[tap];"),
+    ]),
+    *faults_in("src/simd/band.h", PADDING, [
+        ("every-second-row-turned", "r->order == THERE_AND_BACK && place", "place"),
+    ]),
+    *faults_in("src/simd/conv_grad_w.c", PADDING, [
+        ("infinite-gradients-left-out",
+         "if (p->skips_padding && finite_panels_of(args.b, n, args.depth))",
+         "if (p->skips_padding)"),
+        ("runs-of-another-row-of-bands", "|| r->i0 != last->i0 ||", "||"),
+    ]),
+    *faults_in("src/kernels/conv_direct.pyx", PADDING, [
+        ("infinite-weights-left-out", "p.skips_padding &= finite[i]", "p.skips_padding &= True"),
     ]),
     *faults_in("src/simd/conv_images_grad_w.c", NARROW, [
         ("narrow-sums-of-the-last-band", "args.first = 0;", "args.first = 1;"),
