@@ -21,7 +21,7 @@ cimport numpy as cnp
 from numpy cimport ndarray
 
 from minigrad._kernels.conv_choice cimport (
-    FORWARD, GRAD_W, GRAD_X, takes_rows, takes_winograd)
+    DIRECT, FORWARD, GRAD_W, GRAD_X, LINES_WINOGRAD, WINOGRAD, choose, conv_algorithm, takes_rows)
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
 from minigrad._kernels.conv_direct cimport NOTHING, direct, direct_grad_w, direct_grad_x
 from minigrad._kernels.conv_geometry cimport epilogue, geometry, read_geometry
@@ -74,16 +74,16 @@ cdef int scale_pixels(object y, object scale, object bias, object residual, bint
 
 
 cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias, ndarray factors,
-                 ndarray added, epilogue *end, bint winograd, ndarray y) except -1:
+                 ndarray added, epilogue *end, conv_algorithm way, ndarray y) except -1:
     """y by the way that is the shortest; end.mean becomes NULL where the way takes no moments."""
     cdef int typenum = cnp.PyArray_TYPE(y)
-    if winograd:
+    if way == WINOGRAD:
         winograd_forward(g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), end,
                          cnp.PyArray_DATA(y), memo_of(weight))
     elif g.group_c == 1 and g.groups > 1:
         end.mean = NULL
         depthwise(g, image, weight, bias, end.relu, y)
-    elif takes_rows(g, FORWARD, typenum):
+    elif way == DIRECT and takes_rows(g, FORWARD, typenum):
         end.mean = NULL
         if factors is None:
             rows_forward(g, image, weight, bias, end.relu, y)
@@ -91,7 +91,7 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
             rows_forward(g, image, weight, None, False, y)
             scale_pixels(y.transpose(0, 2, 3, 1), factors, bias, added, end.relu)
     else:
-        direct(g, image, weight, end, y)
+        direct(g, image, weight, end, way == LINES_WINOGRAD, y)
     return 0
 
 
@@ -116,7 +116,7 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
             raise ArgError("conv2d: residual is only added after a scale; give scale as well")
     dims[0], dims[1], dims[2], dims[3] = g.N, g.K, g.P, g.Q
     y = empty(4, dims, typenum, True)
-    winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
+    way = choose("conv2d", &g, FORWARD, typenum, algorithm, factors is None and not moments)
     if factors is not None and g.N and g.K and (not g.C or g.group_c == 1 and g.groups > 1):
         raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
                        "channels; scale the result")
@@ -130,8 +130,7 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
         (<object>y)[...] = 0 if bias is None else (<object>bias).reshape(1, -1, 1, 1)
         y = (<object>y).clip(0, None) if relu else y
     else:
-        compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, winograd,
-                y)
+        compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, way, y)
     if moments and end.mean == NULL:
         mean, var = norm.moments(y)
     return y, mean, var
@@ -175,7 +174,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     Raises  ShapeError (also when gy is not what x_shape gives), DTypeError, ArgError, MemoryError
     """
     cdef geometry g
-    cdef bint winograd
+    cdef conv_algorithm way
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_x", "gy", gy, 4, -1), gx
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -184,7 +183,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_x", &g, dims, <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_x", "gy", grad, g.N, g.K, g.P, g.Q)
-    winograd = takes_winograd("conv2d_grad_x", &g, GRAD_X, typenum, algorithm)
+    way = choose("conv2d_grad_x", &g, GRAD_X, typenum, algorithm, True)
     if covers(g.R, g.stride_h, g.dilation_h, g.top, g.H) and covers(
             g.S, g.stride_w, g.dilation_w, g.left, g.W) and g.K:
         gx = empty(4, dims, typenum, True)
@@ -194,14 +193,14 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
         return gx
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
-    elif winograd:
+    elif way == WINOGRAD:
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), &NOTHING,
                          cnp.PyArray_DATA(gx), None)
-    elif takes_rows(&g, GRAD_X, typenum):
+    elif way == DIRECT and takes_rows(&g, GRAD_X, typenum):
         rows_grad_x(&g, channels_last(grad), c_order(weight), gx)
     else:
-        direct_grad_x(&g, channels_last(grad), c_order(weight), gx)
+        direct_grad_x(&g, channels_last(grad), c_order(weight), way == LINES_WINOGRAD, gx)
     return gx
 
 
@@ -228,7 +227,7 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
             MemoryError
     """
     cdef geometry g
-    cdef bint winograd
+    cdef conv_algorithm way
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_w", "gy", gy, 4, -1), gw
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -237,19 +236,19 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_w", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image), dims, stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_w", "gy", grad, g.N, g.K, g.P, g.Q)
-    winograd = takes_winograd("conv2d_grad_w", &g, GRAD_W, typenum, algorithm)
+    way = choose("conv2d_grad_w", &g, GRAD_W, typenum, algorithm, True)
     if not g.N or not g.C or not g.K:
         return zeros(4, dims, typenum, False)
     gw = empty(4, dims, typenum, False)
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_w(&g, channels_last(grad), channels_last(image), gw)
-    elif winograd:
+    elif way == WINOGRAD:
         grad, image = channels_last(grad), channels_last(image)
         winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
-    elif takes_rows(&g, GRAD_W, typenum):
+    elif way == DIRECT and takes_rows(&g, GRAD_W, typenum):
         rows_grad_w(&g, channels_last(grad), channels_last(image), gw)
     else:
-        direct_grad_w(&g, channels_last(grad), channels_last(image), gw)
+        direct_grad_w(&g, channels_last(grad), channels_last(image), way == LINES_WINOGRAD, gw)
     return gw
 
 

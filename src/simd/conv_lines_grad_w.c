@@ -1,0 +1,119 @@
+/* conv_lines_grad_w.c: the weight gradient of narrow layers by Winograd's algorithm along lines.
+ *
+ * Design: F(5, 4) of lines.h.  Inputs and gy of a band are turned to points, and summed there over
+ * all bands of a task (images_sums.h); merge_task adds up parts and lanes, and turns the sums of
+ * all points to the five taps of a line: once, whatever the number of images.
+ */
+#include "images_sums.h"
+#include "lines.h"
+
+/* What a task keeps, one after the other. */
+typedef struct {
+    real *band, *points, *gy, *gy_points;
+    intptr_t *pixel_at, *row_at;
+    intptr_t bytes;
+} rooms;
+
+static rooms rooms_in(const conv_grad_w_plan *p, void *scratch) {
+    const conv_band *b = &p->in, points = band_of_points(b);
+    intptr_t at = (intptr_t)scratch;
+    rooms m;
+    m.band = (real *)at;
+    m.points = (real *)(at += lanes_bytes(b->group_channels * plane_of(b)));
+    m.gy = (real *)(at += lanes_bytes(LINE_POINTS * b->group_channels * plane_of(&points)));
+    m.gy_points = (real *)(at += lanes_bytes(b->band_pixels * p->group_outputs));
+    m.pixel_at = (intptr_t *)(at += lanes_bytes(LINE_POINTS * points.band_pixels *
+                                                p->group_outputs));
+    m.row_at = (intptr_t *)(at += offsets_bytes(points.band_pixels));
+    m.bytes = at + tables_bytes(b, p->group_outputs) - (intptr_t)scratch;
+    return m;
+}
+
+static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
+    return rooms_in(p, NULL).bytes;
+}
+
+/* gy as planes[output][pixel][image] to [point][output][tile][image]: its powers, not divided. */
+static void gy_to_points(intptr_t outputs, const band_range *r, const real *gy, real *out) {
+    const intptr_t tiles = tiles_of(r->cols), step = outputs * r->rows * tiles * VL;
+    for (intptr_t line = 0; line < outputs * r->rows; line++, gy += r->cols * VL)
+        for (intptr_t j = 0; j < r->cols; j += LINE_TILE, out += VL) {
+            vreal g[LINE_TILE];
+            UNROLL(4) for (int i = 0; i < LINE_TILE; i++)
+                g[i] = j + i < r->cols ? vload(gy + (j + i) * VL) : vset(0);
+            vstore(out, g[0]);
+            UNROLL(3) for (int i = 1; i < 4; i++) {      /* x = 1/2, 1, 2 */
+                const real x = (real)(1 << i) / 4;
+                const vreal even = g[0] + vset(x * x) * g[2];
+                const vreal odd = vset(x) * (g[1] + vset(x * x) * g[3]);
+                vstore(out + (2 * i - 1) * step, even + odd);
+                vstore(out + 2 * i * step, even - odd);
+            }
+            vstore(out + 7 * step, g[3]);
+        }
+}
+
+static void task(const void *plan, intptr_t index, void *scratch) {
+    const conv_grad_w_plan *p = plan;
+    const conv_band *b = &p->in, points = band_of_points(b);
+    const unsigned mode = fp_enter();
+    const intptr_t part = index % p->parts, group = index / p->parts, bands = band_count(b);
+    const intptr_t K = p->group_outputs, depth = depth_of(&points);
+    real *sums = (real *)p->partial + index * LINE_POINTS * depth * p->out_pitch;
+    const rooms m = rooms_in(p, scratch);
+    sums_args args = {.tap_at = b->tap_at, .pixel_at = m.pixel_at, .depth = depth, .first = 1};
+    for (intptr_t i = bands * part / p->parts; i < bands * (part + 1) / p->parts; i++) {
+        const band_range r = band_at(b, i), tiles = range_of_points(&r);
+        args.pixels = band_pixels(&points, &tiles, m.pixel_at);
+        band_to_lanes(b, &r, group * b->group_channels, m.row_at, m.band);
+        band_to_points(b, &points, &r, m.band, m.points);
+        gy_to_lanes(p, &r, group * K, m.row_at, m.gy);
+        gy_to_points(K, &r, m.gy, m.gy_points);
+        for (intptr_t point = 0; point < LINE_POINTS; point++) {
+            args.band = m.points + point * point_step(&points);
+            args.gy = m.gy_points + point * K * args.pixels * VL;
+            args.sums = sums + point * depth * p->out_pitch;
+            all_sums(K, args);
+        }
+        args.first = 0;
+    }
+    fp_leave(mode);
+}
+
+/* The five taps of n <= VL lines of output k, from line t = (c, r) of a group on. */
+static void merge_lines(const conv_grad_w_plan *p, intptr_t group, intptr_t k, intptr_t t,
+                        intptr_t n) {
+    const intptr_t depth = p->in.h.taps * p->in.group_channels, K = p->group_outputs;
+    const intptr_t size = depth * p->out_pitch;          /* of the sums at one point */
+    const real *sums = (const real *)p->partial + group * p->parts * LINE_POINTS * size;
+    real *out = (real *)p->grad_w + ((group * K + k) * depth + t) * LINE_TAPS, taps[VL];
+    vreal z[LINE_POINTS], y[LINE_TAPS];
+    for (int i = 0; i < LINE_POINTS; i++) {
+        for (intptr_t e = n; e < VL; e++) taps[e] = 0;
+        add_lanes(sums + i * size + (k * depth + t) * VL, p->parts, LINE_POINTS * size, n, taps);
+        z[i] = vload(taps) * vset(LINE_FACTOR[i]);
+    }
+    line_outputs(LINE_TAPS, z, y);
+    for (int s = 0; s < LINE_TAPS; s++) {
+        vstore(taps, y[s]);
+        for (intptr_t e = 0; e < n; e++) out[e * LINE_TAPS + s] = taps[e];
+    }
+}
+
+/* MERGED input channels of gW, of all outputs of a group. */
+static void merge_task(const void *plan, intptr_t index, void *scratch) {
+    const conv_grad_w_plan *p = plan;
+    const intptr_t runs = (p->in.group_channels + MERGED - 1) / MERGED, R = p->in.h.taps;
+    const intptr_t first = index % runs * MERGED * R;
+    const intptr_t last = least(first + MERGED * R, R * p->in.group_channels);
+    (void)scratch;
+    const unsigned mode = fp_enter();
+    for (intptr_t k = 0; k < p->group_outputs; k++)
+        for (intptr_t t = first; t < last; t += VL)
+            merge_lines(p, index / runs, k, t, least(VL, last - t));
+    fp_leave(mode);
+}
+
+extern const conv_grad_w_kernels NAME(conv_lines_grad_w_kernels);
+const conv_grad_w_kernels NAME(conv_lines_grad_w_kernels) = {
+    .scratch = scratch_bytes, .task = task, .merge = merge_task};
