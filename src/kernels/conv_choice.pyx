@@ -40,7 +40,8 @@ cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and b
 cdef double PACKED = 1                 # a weight on its way into a panel
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
-cdef double POINT = 2.5                # a vector at a point of a line, on its way there or back
+cdef double POINT = 2                  # a vector on its way to a point of a line
+cdef double SUM_POINT = 5              # a sum at a point of a line, on its way there and back
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
@@ -95,16 +96,17 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
 
 cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for Winograd's algorithm along lines, vectors running over images."""
-    cdef double h = g.P, w = g.Q, inputs = g.C, outputs = g.K, products, points
+    cdef double h = g.P, w = g.Q, inputs = g.C, outputs = g.K, products, points, tiles
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS:
         return INFINITY
     if which == GRAD_X:
         h, w, inputs, outputs = g.H, g.W, outputs, inputs
-    products = min(h, <double>g.P) * g.R * parts(<Py_ssize_t>w, 4) * 8.0 * g.group_c * g.K
-    points = (inputs * (g.P if which == GRAD_X else g.H) + outputs * h) * parts(
-        <Py_ssize_t>w, 4) * 8.0
-    return parts(g.N, lanes) * (products * MULTIPLY + points * POINT + turned * TURN * lanes)
+    tiles = parts(<Py_ssize_t>w, 4) * 8.0
+    products = min(h, <double>g.P) * g.R * tiles * g.group_c * g.K
+    points = inputs * (g.P if which == GRAD_X else g.H) * POINT
+    points += outputs * h * (POINT if which == GRAD_W else SUM_POINT)
+    return parts(g.N, lanes) * (products * MULTIPLY + points * tiles + turned * TURN * lanes)
 
 
 cdef double by_rows(const geometry *g, conv_pass which, int lanes) noexcept:

@@ -98,7 +98,7 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop,
     cdef const conv_grad_w_kernels *kernels = table_for(typenum).conv_grad_w
     cdef int nr = table_for(typenum).gemm.nr, item = 4 if typenum == cnp.NPY_FLOAT else 8
     cdef int threads = team(flop)
-    cdef Py_ssize_t owners, partial, room, columns = p.band.w.taps
+    cdef Py_ssize_t owners, merges, partial, room, columns = p.band.w.taps
     cdef char *memory
     if way == LINES:
         kernels = table_for(typenum).conv_lines_grad_w
@@ -117,8 +117,9 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop,
         p.partial = memory
         run_tasks(kernels.task, p, owners * p.parts, flop / (owners * p.parts),
                   memory + padded(owners * p.parts * partial), room, threads)
-        run_tasks(kernels.merge, p, owners * parts(p.band.chunk, MERGED),
-                  4.0 * MERGED * p.parts * partial / p.band.chunk, NULL, 0, threads)
+        merges = owners * (p.group_outputs if way == LINES else parts(p.band.chunk, MERGED))
+        run_tasks(kernels.merge, p, merges, 4.0 * owners * p.parts * partial / merges, NULL, 0,
+                  threads)
     finally:
         scratch_free(memory)
     return 0

@@ -23,7 +23,7 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
 static intptr_t scratch_bytes(const conv_forward_plan *p) {
     return lanes_bytes(p->in.group_channels * plane_of(&p->in)) + tables_bytes(&p->in, 0) +
            lanes_bytes(p->in.band_pixels * p->group_outputs) +
-           rounded(p->in.chunks * p->in.h.taps * (intptr_t)sizeof(span));
+           met_taps_bytes(&p->in);
 }
 
 static void task(const void *plan, intptr_t index, void *scratch) {
@@ -36,18 +36,17 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     real *out = (real *)((char *)scratch + lanes_bytes(b->group_channels * plane_of(b)));
     intptr_t *pixel_at = (intptr_t *)((char *)out +
                                       lanes_bytes(b->band_pixels * p->group_outputs));
-    span *runs = (span *)((char *)pixel_at + offsets_bytes(b->band_pixels));
-    intptr_t *row_at =
-        (intptr_t *)((char *)runs + rounded(b->chunks * b->h.taps * (intptr_t)sizeof(span)));
+    char *room = (char *)pixel_at + offsets_bytes(b->band_pixels);
+    const met_taps met = met_taps_in(b, &r, room);
+    intptr_t *row_at = (intptr_t *)(room + met_taps_bytes(b));
     band_pixels(b, &r, pixel_at);
     band_to_lanes(b, &r, group * b->group_channels, row_at, band);
-    all_outputs(p, &r, runs,
+    all_outputs(p, &r, &met,
                 (outputs_args){.band = band,
                                .weights = (const real *)p->packed + first_out * depth_of(b),
                                .bias = p->bias ? (const real *)p->bias + first_out : NULL,
                                .tap_at = b->tap_at,
                                .pixel_at = pixel_at,
-                               .runs = runs,
                                .out = out,
                                .depth = depth_of(b),
                                .outputs = p->group_outputs,

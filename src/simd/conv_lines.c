@@ -37,7 +37,7 @@ static void pack_task(const void *plan, intptr_t task, void *scratch) {
 typedef struct {
     real *band, *points, *sums, *out;
     intptr_t *pixel_at, *row_at;
-    span *runs;
+    void *met;                       /* met_taps */
     intptr_t bytes;
 } rooms;
 
@@ -51,8 +51,8 @@ static rooms rooms_in(const conv_forward_plan *p, void *scratch) {
     m.out = (real *)(at += lanes_bytes(LINE_POINTS * points.band_pixels * p->group_outputs));
     m.pixel_at = (intptr_t *)(at += lanes_bytes(b->band_pixels * p->group_outputs));
     m.row_at = (intptr_t *)(at += offsets_bytes(points.band_pixels));
-    m.runs = (span *)(at += offsets_bytes(b->w.slots * b->group_channels));
-    m.bytes = at + rounded(b->h.taps * (intptr_t)sizeof(span)) - (intptr_t)scratch;
+    m.met = (void *)(at += offsets_bytes(b->w.slots * b->group_channels));
+    m.bytes = at + met_taps_bytes(&points) - (intptr_t)scratch;
     return m;
 }
 
@@ -90,17 +90,17 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     conv_forward_plan at_point = *p;
     at_point.in = band_of_points(b);
     const intptr_t depth = depth_of(&at_point.in), step = at_point.in.band_pixels * K * VL;
+    const met_taps met = met_taps_in(&at_point.in, &tiles, m.met);
     band_pixels(&at_point.in, &tiles, m.pixel_at);
     band_to_lanes(b, &r, group * b->group_channels, m.row_at, m.band);
     band_to_points(b, &at_point.in, &r, m.band, m.points);
     for (intptr_t point = 0; point < LINE_POINTS; point++)
-        all_outputs(&at_point, &tiles, m.runs,
+        all_outputs(&at_point, &tiles, &met,
                     (outputs_args){.band = m.points + point * point_step(&at_point.in),
                                    .weights = (const real *)p->packed +
                                               (group * LINE_POINTS + point) * K * depth,
                                    .tap_at = b->tap_at,
                                    .pixel_at = m.pixel_at,
-                                   .runs = m.runs,
                                    .out = m.sums + point * step,
                                    .depth = depth,
                                    .outputs = K});

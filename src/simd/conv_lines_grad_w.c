@@ -100,17 +100,14 @@ static void merge_lines(const conv_grad_w_plan *p, intptr_t group, intptr_t k, i
     }
 }
 
-/* MERGED input channels of gW, of all outputs of a group. */
+/* gW of the output channel at `index` of all groups. */
 static void merge_task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
-    const intptr_t runs = (p->in.group_channels + MERGED - 1) / MERGED, R = p->in.h.taps;
-    const intptr_t first = index % runs * MERGED * R;
-    const intptr_t last = least(first + MERGED * R, R * p->in.group_channels);
+    const intptr_t depth = p->in.h.taps * p->in.group_channels, K = p->group_outputs;
     (void)scratch;
     const unsigned mode = fp_enter();
-    for (intptr_t k = 0; k < p->group_outputs; k++)
-        for (intptr_t t = first; t < last; t += VL)
-            merge_lines(p, index / runs, k, t, least(VL, last - t));
+    for (intptr_t t = 0; t < depth; t += VL)
+        merge_lines(p, index / K, index % K, t, least(VL, depth - t));
     fp_leave(mode);
 }
 

@@ -44,15 +44,20 @@ static intptr_t tap_runs(const conv_band *b, span rows, span cols, span *runs) {
     return run - runs;
 }
 
-/* The runs of taps that outputs q and q + 1 of a range need; returns their number. */
-static intptr_t runs_of_two(const conv_band *b, const band_range *r, intptr_t q, span *runs) {
-    const intptr_t last = least(q + 1, r->rows * r->cols - 1);
-    return tap_runs(b,
-                    hull(taps_inside(&b->h, r->i0 + q / r->cols),
-                         taps_inside(&b->h, r->i0 + last / r->cols)),
-                    hull(taps_inside(&b->w, r->j0 + q % r->cols),
-                         taps_inside(&b->w, r->j0 + last % r->cols)),
-                    runs);
+/* The taps that meet a source, of the rows and of the columns of a range, and the runs of a pair. */
+typedef struct {
+    span *rows, *cols, *runs;
+} met_taps;
+
+INLINE intptr_t met_taps_bytes(const conv_band *b) {
+    return rounded((b->h.block + b->w.block + b->chunks * b->h.taps) * (intptr_t)sizeof(span));
+}
+
+static met_taps met_taps_in(const conv_band *b, const band_range *r, void *room) {
+    const met_taps m = {room, (span *)room + b->h.block, (span *)room + b->h.block + b->w.block};
+    for (intptr_t i = 0; i < r->rows; i++) m.rows[i] = taps_inside(&b->h, r->i0 + i);
+    for (intptr_t j = 0; j < r->cols; j++) m.cols[j] = taps_inside(&b->w, r->j0 + j);
+    return m;
 }
 
 typedef struct {
@@ -113,24 +118,41 @@ static void one_pixel(int rows, const outputs_args *s) { rows_tile(rows, 1, 0, s
 static void two_skipping(int rows, const outputs_args *s) { rows_tile(rows, 2, 1, s); }
 static void one_skipping(int rows, const outputs_args *s) { rows_tile(rows, 1, 1, s); }
 
-/* All outputs of all pixels of a band; rows are shared out evenly: 16 are 6 + 5 + 5. */
-static void all_outputs(const conv_forward_plan *p, const band_range *r, span *runs,
+INLINE void next_pixel(const band_range *r, intptr_t *i, intptr_t *j) {
+    if (++*j == r->cols) {
+        *j = 0;
+        ++*i;
+    }
+}
+
+/* All outputs of all pixels of a band; rows are shared out evenly: 16 are 6 + 5 + 5.  `met`: of the
+ * range, where the plan skips padding. */
+static void all_outputs(const conv_forward_plan *p, const band_range *r, const met_taps *met,
                         outputs_args s) {
     const intptr_t K = p->group_outputs, tiles = (K + ROWS - 1) / ROWS;
-    const intptr_t pixels = r->rows * r->cols;
+    const intptr_t least_rows = K / tiles, larger = K % tiles, pixels = r->rows * r->cols;
     const tile_kernel two = p->skips_padding ? two_skipping : two_pixels;
     const tile_kernel one = p->skips_padding ? one_skipping : one_pixel;
     const real *weights = s.weights, *bias = s.bias;
-    real *out = s.out;
-    for (intptr_t q = 0; q < pixels; q += 2, s.pixel_at += 2) {
-        if (p->skips_padding) s.run_count = runs_of_two(&p->in, r, q, runs);
+    s.runs = met->runs;
+    for (intptr_t q = 0, i = 0, j = 0; q < pixels; q += 2, s.pixel_at += 2) {
+        if (p->skips_padding) {
+            const span rows = met->rows[i], cols = met->cols[j];
+            if (q + 1 < pixels) next_pixel(r, &i, &j);
+            s.run_count = tap_runs(&p->in, hull(rows, met->rows[i]), hull(cols, met->cols[j]),
+                                   met->runs);
+            next_pixel(r, &i, &j);
+        }
+        intptr_t k = 0;
         for (intptr_t tile = 0; tile < tiles; tile++) {
-            const intptr_t k = K * tile / tiles;
+            const intptr_t rows = least_rows + (tile < larger);
             s.weights = weights + k * s.depth;
             s.bias = bias ? bias + k : NULL;
-            s.out = out + (q * K + k) * VL;
-            (q + 1 < pixels ? two : one)((int)(K * (tile + 1) / tiles - k), &s);
+            (q + 1 < pixels ? two : one)((int)rows, &s);
+            s.out += rows * VL;
+            k += rows;
         }
+        s.out += K * VL;
     }
 }
 
