@@ -6,6 +6,6 @@ from minigrad._kernels.conv_plan cimport tables
 cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil
 cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil
 
-# The same for Winograd's algorithm along lines.
-cdef void plan_lines(conv_forward_plan *p, tables t, int lanes) noexcept nogil
+# The same for Winograd's algorithm along lines; adjoint: of grad_x.
+cdef void plan_lines(conv_forward_plan *p, tables t, int lanes, bint adjoint) noexcept nogil
 cdef void plan_lines_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil

@@ -47,6 +47,7 @@ cdef double TURN = 0.5                 # a number on its way into a lane of an i
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
+cdef double MOST_POINTS = 16384        # vectors at the points of a line, of grad_x: 1 MiB
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -96,13 +97,15 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
 
 cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for Winograd's algorithm along lines, vectors running over images."""
-    cdef double h = g.P, w = g.Q, inputs = g.C, outputs = g.K, products, points, tiles
+    cdef double h = g.P, inputs = g.C, outputs = g.K, products, points, tiles
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS:
         return INFINITY
+    tiles = parts(g.Q, 4) * 8.0
     if which == GRAD_X:
-        h, w, inputs, outputs = g.H, g.W, outputs, inputs
-    tiles = parts(<Py_ssize_t>w, 4) * 8.0
+        h, inputs, outputs = g.H, outputs, inputs
+        if tiles * (g.group_k * g.R + g.group_c) > MOST_POINTS:
+            return INFINITY
     products = min(h, <double>g.P) * g.R * tiles * g.group_c * g.K
     points = inputs * (g.P if which == GRAD_X else g.H) * POINT
     points += outputs * h * (POINT if which == GRAD_W else SUM_POINT)

@@ -35,7 +35,8 @@ cdef epilogue NOTHING = [NULL, NULL, NULL, False, NULL, NULL]
 
 
 cdef enum conv_way:
-    CHANNELS, IMAGES, LINES          # what vectors run over; images, by Winograd's algorithm
+    CHANNELS, IMAGES                 # what vectors run over, by the definition
+    LINES, LINES_BACK                # images, by Winograd's algorithm; its adjoint, of grad_x
 
 cdef enum:
     LINE_POINTS = 8                  # of a line's tile, for five taps
@@ -57,9 +58,11 @@ cdef int run_forward(conv_forward_plan *p, tables t, int typenum, double flop, c
     cdef Py_ssize_t depth, packs, tasks, room, bands, channels, sums = 0, columns = p.band.w.taps
     cdef char *memory
     cdef ndarray _packed             # holds the memory of p.packed
-    if way == LINES:
+    if way == LINES or way == LINES_BACK:
         kernels = table_for(typenum).conv_lines
-        plan_lines(p, t, nr // 2)
+        if way == LINES_BACK:
+            kernels = table_for(typenum).conv_lines_grad_x
+        plan_lines(p, t, nr // 2, way == LINES_BACK)
         columns = LINE_POINTS
     elif way == IMAGES:
         kernels = table_for(typenum).conv_images
@@ -163,7 +166,7 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, bint lines,
     cdef conv_forward_plan p
     cdef Py_ssize_t r, s
     cdef int typenum = cnp.PyArray_TYPE(gy)
-    cdef conv_way way = LINES if lines else way_of(g, GRAD_X, typenum)
+    cdef conv_way way = LINES_BACK if lines else way_of(g, GRAD_X, typenum)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
     try:

@@ -69,33 +69,48 @@ cdef void plan_images_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept 
     p.parts = min(parts(TASKS, p.groups), band_count(&p.band))
 
 
-cdef void set_lines(conv_band *b, tables t, Py_ssize_t outputs, int lanes,
-                    bint by_channel) noexcept nogil:
-    """Bands whose rows are tiles of LINE columns; taps of a point: (r, c) or (c, r)."""
-    cdef Py_ssize_t c, r, k, plane
+cdef void set_lines(conv_band *b, tables t, int lanes, bint by_channel) noexcept nogil:
+    """Blocks of lines and slots are set; taps at a point in the order (r, c) or (c, r)."""
+    cdef Py_ssize_t c, r, k, tiles = b.w.block // LINE
     b.pitch, b.chunk, b.chunks = 1, b.group_channels, 1
-    choose_bands(b, max(1, POINT_VECTORS // (2 * (b.group_channels + outputs))))
-    b.w.block = parts(b.w.block, LINE) * LINE
-    set_slots(&b.w)
     b.image_block, b.image_blocks = lanes, parts(b.images, lanes)
     b.band_pixels = b.h.block * b.w.block
     b.band_size = b.group_channels * b.h.slots * b.w.slots * lanes
-    plane = b.h.slots * (b.w.block // LINE) * lanes
     for c in range(b.group_channels):
         for r in range(b.h.taps):
             k = r * b.group_channels + c if by_channel else c * b.h.taps + r
-            t.band[k] = c * plane + (b.h.tap[r] - b.h.first) * (b.w.block // LINE) * lanes
+            t.band[k] = (c * b.h.slots + b.h.tap[r] - b.h.first) * tiles * lanes
     b.tap_at = t.band
 
 
-cdef void plan_lines(conv_forward_plan *p, tables t, int lanes) noexcept nogil:
-    set_lines(&p.band, t, p.group_outputs, lanes, True)
+cdef void tile_outputs(conv_band *b, Py_ssize_t outputs) noexcept nogil:
+    """Blocks of whole tiles of output columns."""
+    choose_bands(b, max(1, POINT_VECTORS // (2 * (b.group_channels + outputs))))
+    b.w.block = parts(b.w.block, LINE) * LINE
+    set_slots(&b.w)
+
+
+cdef void tile_sources(conv_band *b, Py_ssize_t outputs) noexcept nogil:
+    """Whole lines of tiles of source columns, without padding: of grad_x, what tiles give adds up
+    along the line."""
+    b.w.count = parts(b.w.size, LINE) * LINE
+    choose_bands(b, max(b.w.count, POINT_VECTORS // (2 * (b.group_channels + outputs))))
+    b.w.first, b.w.slots, b.w.dense = 0, b.w.count, True
+
+
+cdef void plan_lines(conv_forward_plan *p, tables t, int lanes, bint adjoint) noexcept nogil:
+    if adjoint:
+        tile_sources(&p.band, p.group_outputs)
+    else:
+        tile_outputs(&p.band, p.group_outputs)
+    set_lines(&p.band, t, lanes, True)
     p.panels = parts(p.group_outputs, 2 * lanes)
     p.out_block, p.out_blocks = p.group_outputs, 1
     p.skips_padding = p.skips_padding and met(&p.band.h) < WORTH_SKIPPING
 
 
 cdef void plan_lines_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept nogil:
-    set_lines(&p.band, t, p.group_outputs, lanes, False)
+    tile_outputs(&p.band, p.group_outputs)
+    set_lines(&p.band, t, lanes, False)
     p.out_block, p.out_blocks, p.out_pitch = p.group_outputs, 1, p.group_outputs * lanes
     p.parts = min(parts(LINE_PARTS, p.groups), band_count(&p.band))

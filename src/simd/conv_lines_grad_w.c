@@ -33,24 +33,12 @@ static intptr_t scratch_bytes(const conv_grad_w_plan *p) {
     return rooms_in(p, NULL).bytes;
 }
 
-/* gy as planes[output][pixel][image] to [point][output][tile][image]: its powers, not divided. */
+/* gy as planes[output][pixel][image] to [point][output][tile][image] */
 static void gy_to_points(intptr_t outputs, const band_range *r, const real *gy, real *out) {
     const intptr_t tiles = tiles_of(r->cols), step = outputs * r->rows * tiles * VL;
     for (intptr_t line = 0; line < outputs * r->rows; line++, gy += r->cols * VL)
-        for (intptr_t j = 0; j < r->cols; j += LINE_TILE, out += VL) {
-            vreal g[LINE_TILE];
-            UNROLL(4) for (int i = 0; i < LINE_TILE; i++)
-                g[i] = j + i < r->cols ? vload(gy + (j + i) * VL) : vset(0);
-            vstore(out, g[0]);
-            UNROLL(3) for (int i = 1; i < 4; i++) {      /* x = 1/2, 1, 2 */
-                const real x = (real)(1 << i) / 4;
-                const vreal even = g[0] + vset(x * x) * g[2];
-                const vreal odd = vset(x) * (g[1] + vset(x * x) * g[3]);
-                vstore(out + (2 * i - 1) * step, even + odd);
-                vstore(out + 2 * i * step, even - odd);
-            }
-            vstore(out + 7 * step, g[3]);
-        }
+        for (intptr_t j = 0; j < r->cols; j += LINE_TILE, out += VL)
+            line_gradients(gy + j * VL, least(LINE_TILE, r->cols - j), out, step);
 }
 
 static void task(const void *plan, intptr_t index, void *scratch) {

@@ -44,7 +44,7 @@ static intptr_t tap_runs(const conv_band *b, span rows, span cols, span *runs) {
     return run - runs;
 }
 
-/* The taps that meet a source, of the rows and of the columns of a range, and the runs of a pair. */
+/* The taps that meet a source, for rows and columns of a range; room for the runs of a pair. */
 typedef struct {
     span *rows, *cols, *runs;
 } met_taps;

@@ -8,8 +8,9 @@
  *
  *     forward   M[point][p][k]  += U[point][k][r, c] V[point][p + r][c]         conv_lines.c
  *     grad_w    Z[point][k][c, r] += gy[point][k][p] V[point][p + r][c]         conv_lines_grad_w.c
+ *     grad_x    M[point][h][c]  += U[point][k][r, c] (A gy)[point][h - r][k], then d += B M
  *
- * The gradient of the filter is F(5, 4) with the same B: gy are the four taps.  A and G are powers
+ * The gradient of x is the adjoint, that of the filter F(5, 4) with the same B.  A and G are powers
  * of the points, 1, x, x^2, ..; rows of G are divided by N(x) = the product of x - the others; rows
  * of B^T are the coefficients of those products.  All of B^T and A^T is exact in binary.
  *
@@ -71,6 +72,35 @@ INLINE void line_inputs(const real *from, real *out, intptr_t step) {
     vstore(out + 5 * step, even + odd);
     vstore(out + 6 * step, even - odd);
     vstore(out + 7 * step, (d[7] - d[1]) + vset((real)5.25) * (d[3] - d[5]));
+}
+
+/* out[point * step] = A g for the first n of four numbers; the others are 0 */
+INLINE void line_gradients(const real *from, intptr_t n, real *out, intptr_t step) {
+    vreal g[LINE_TILE];
+    UNROLL(4) for (int i = 0; i < LINE_TILE; i++) g[i] = i < n ? vload(from + i * VL) : vset(0);
+    vstore(out, g[0]);
+    UNROLL(3) for (int i = 1; i < 4; i++) {              /* x = 1/2, 1, 2 */
+        const real x = (real)(1 << i) / 4;
+        const vreal even = g[0] + vset(x * x) * g[2], odd = vset(x) * (g[1] + vset(x * x) * g[3]);
+        vstore(out + (2 * i - 1) * step, even + odd);
+        vstore(out + 2 * i * step, even - odd);
+    }
+    vstore(out + 7 * step, g[3]);
+}
+
+/* d = B m */
+INLINE void line_inputs_gradient(const vreal *m, vreal *d) {
+    const vreal sum[3] = {m[1] + m[2], m[3] + m[4], m[5] + m[6]};
+    const vreal diff[3] = {m[1] - m[2], m[3] - m[4], m[5] - m[6]};
+    const vreal large = vset((real)5.25), other = vset((real)4.25), half = vset((real)0.5);
+    d[0] = -m[0];
+    d[1] = vset(2) * diff[0] + diff[1] + half * diff[2] - m[7];
+    d[2] = large * m[0] + vset(4) * sum[0] + sum[1] + vset((real)0.25) * sum[2];
+    d[3] = large * m[7] - vset((real)2.5) * (diff[0] + diff[2]) - other * diff[1];
+    d[4] = -large * m[0] - vset(5) * sum[0] - other * sum[1] - vset((real)1.25) * sum[2];
+    d[5] = half * diff[0] + diff[1] + vset(2) * diff[2] - large * m[7];
+    d[6] = m[0] + sum[0] + sum[1] + sum[2];
+    d[7] = m[7];
 }
 
 /* y[0..count-1] = A^T m for count outputs, 4 or 5 */
