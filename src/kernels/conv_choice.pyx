@@ -2,7 +2,8 @@
 """Which algorithm computes a pass of a convolution, and why.
 
 Design. Winograd's algorithm (`winograd.pyx`) does a quarter of the multiplications, and pays for
-them with transforms: of every input pixel, of every product, of every weight. Both sides are
+them with transforms: of every input pixel, of every product, of every weight. Along lines it does
+two fifths of them, and transforms less (`src/simd/lines.h`): for narrow layers. All are
 estimated in cycles of one core from the shape, and the smaller wins. The constants are those of
 measurements (`python -m benchmarks conv`); they need not be exact, only right where the two differ
 much. The number of threads, the values and the layout play no part: a shape always takes the same
@@ -218,5 +219,6 @@ def plan(x_shape, w_shape, *, stride, padding, dilation, groups, real64=False, a
             ratio = c.direct / least
             reason = (f"winograd is estimated {ratio:.1f} times as fast" if ratio > 1 else
                       f"direct is estimated {1 / ratio:.1f} times as fast")
+            reason += ", along lines" if taken == LINES_WINOGRAD else ""
         passes[name] = TITLES[taken], reason, c.direct, least
     return passes
