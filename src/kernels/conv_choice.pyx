@@ -2,12 +2,11 @@
 """Which algorithm computes a pass of a convolution, and why.
 
 Design. Winograd's algorithm (`winograd.pyx`) does a quarter of the multiplications, and pays for
-them with transforms: of every input pixel, of every product, of every weight. Along lines it does
-two fifths of them, and transforms less (`src/simd/lines.h`): for narrow layers. All are
-estimated in cycles of one core from the shape, and the smaller wins. The constants are those of
-measurements (`python -m benchmarks conv`); they need not be exact, only right where the two differ
-much. The number of threads, the values and the layout play no part: a shape always takes the same
-path.
+them with transforms: of every input pixel, of every product, of every weight. Along the lines of a
+narrow layer it does two fifths of them, with fewer transforms (`src/simd/lines.h`). All sides are
+estimated in cycles of one core from the shape, and the smallest wins. The constants are those of
+measurements (`python -m benchmarks conv`); they need not be exact, only right where two differ much.
+The number of threads, the values and the layout play no part: a shape always takes the same path.
 
 `algorithm` and the environment (MINIGRAD_CONV=direct|winograd|auto, read at import) overrule the
 estimate; the environment leaves out what it cannot apply to, `algorithm` raises ArgError there.
@@ -49,6 +48,7 @@ cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any 
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
 cdef double MOST_POINTS = 16384        # vectors at the points of a line, of grad_x: 1 MiB
+cdef double MOST_PIXELS = 1 << 20      # of gy, summed at the points of a line: 3e-6 of the 5e-6
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -101,6 +101,8 @@ cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     cdef double h = g.P, inputs = g.C, outputs = g.K, products, points, tiles
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
     if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS:
+        return INFINITY
+    if which == GRAD_W and <double>g.N * g.P * g.Q > MOST_PIXELS:
         return INFINITY
     tiles = parts(g.Q, 4) * 8.0
     if which == GRAD_X:

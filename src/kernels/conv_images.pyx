@@ -17,7 +17,8 @@ cdef Py_ssize_t VECTORS = 4096         # of a band's inputs and outputs: 256 KiB
 cdef Py_ssize_t SUM_PIXELS = 128       # of a band in grad_w: three of their planes are in L1
 cdef Py_ssize_t POINT_VECTORS = 6144   # the same of a band by lines, at all points
 cdef double WORTH_SKIPPING = 0.85      # of the products left, or fewer
-cdef Py_ssize_t LINE_PARTS = 4         # of the sums of grad_w by lines: they are large
+cdef Py_ssize_t LINE_PARTS = 4         # of the sums of grad_w by lines, which are large: at least,
+cdef Py_ssize_t LINE_BANDS = 8         # and one for so many bands, for its accuracy
 cdef Py_ssize_t LINE = 4               # columns of a tile, as in lines.h
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 
@@ -113,4 +114,5 @@ cdef void plan_lines_grad_w(conv_grad_w_plan *p, tables t, int lanes) noexcept n
     tile_outputs(&p.band, p.group_outputs)
     set_lines(&p.band, t, lanes, False)
     p.out_block, p.out_blocks, p.out_pitch = p.group_outputs, 1, p.group_outputs * lanes
-    p.parts = min(parts(LINE_PARTS, p.groups), band_count(&p.band))
+    p.parts = min(parts(min(TASKS, max(LINE_PARTS, band_count(&p.band) // LINE_BANDS)), p.groups),
+                  band_count(&p.band))
