@@ -3,9 +3,9 @@
 
 Design. This module checks the arguments and takes one of four ways to the sums: by the definition,
 never making the im2row matrix (`conv_direct.pyx`); Winograd's algorithm where that is faster
-(`conv_choice.pyx` says where, `winograd.pyx` runs it; along lines, `conv_direct.pyx`); kernels of their own for depthwise
-convolution (`conv_depthwise.pyx`); and where pixels are few, the im2row matrix is made after all
-(`conv_rows.pyx`).
+(`conv_choice.pyx` says where, `winograd.pyx` runs it, or `conv_direct.pyx` along lines); kernels of
+their own for depthwise convolution (`conv_depthwise.pyx`); and where pixels are few, the im2row
+matrix is made after all (`conv_rows.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition. Results are the same bits for any number of threads.

@@ -5,8 +5,9 @@ Design. Winograd's algorithm (`winograd.pyx`) does a quarter of the multiplicati
 them with transforms: of every input pixel, of every product, of every weight. Along the lines of a
 narrow layer it does two fifths of them, with fewer transforms (`src/simd/lines.h`). All sides are
 estimated in cycles of one core from the shape, and the smallest wins. The constants are those of
-measurements (`python -m benchmarks conv`); they need not be exact, only right where two differ much.
-The number of threads, the values and the layout play no part: a shape always takes the same path.
+measurements (`python -m benchmarks conv`); they need not be exact, only right where two differ
+much. The number of threads, the values and the layout play no part: a shape always takes the same
+path.
 
 `algorithm` and the environment (MINIGRAD_CONV=direct|winograd|auto, read at import) overrule the
 estimate; the environment leaves out what it cannot apply to, `algorithm` raises ArgError there.

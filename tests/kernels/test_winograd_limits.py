@@ -2,8 +2,9 @@
 
 Promises. NaN and infinity are never lost, may spread over the 6x6 tile that reads them (m = 7 - R
 outputs a side, counted from the first output) or over the eight columns of a tile along a line, and
-never beyond it, its image or its group; finite operands give finite results until the largest output
-is a 256th of the largest number. Subnormal numbers may count as zero. Scratch is at most 64 MB.
+never beyond it, its image or its group; finite operands give finite results until the largest
+output is a 256th of the largest number. Subnormal numbers may count as zero. Scratch is at most
+64 MB.
 """
 
 import ctypes

@@ -190,7 +190,7 @@ FAULTS = [
     ]),
     *faults_in("src/kernels/conv_direct.pyx", CONV, [
         ("short-run-of-channels-not-merged",
-         "owners * parts(p.band.chunk, MERGED),", "owners * max(1, p.band.chunk // MERGED),"),
+         "else parts(p.band.chunk, MERGED))", "else max(1, p.band.chunk // MERGED))"),
     ]),
     *faults_in("src/simd/conv_forward.c", EPILOGUE, [
         ("scale-of-the-first-group",
@@ -254,7 +254,8 @@ FAULTS = [
     *faults_in("src/simd/conv_lines.c", LINES, [
         ("lines-of-gx-that-do-not-overlap", "t < tiles ? carry[j] + d[j] : carry[j]",
          "t < tiles ? d[j] : carry[j]"),
-        ("lines-of-gx-without-padding", "column = t * LINE_TILE - left;", "column = t * LINE_TILE;"),
+        ("lines-of-gx-without-padding", "column = t * LINE_TILE - left;",
+         "column = t * LINE_TILE;"),
         ("lines-without-bias", "y[j] + vset(bias ? bias[k] : 0)", "y[j]"),
         ("lines-of-the-first-group", "(group * LINE_POINTS + point) * K * depth",
          "point * K * depth"),
