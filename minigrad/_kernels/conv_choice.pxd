@@ -4,9 +4,14 @@ from minigrad._kernels.conv_geometry cimport geometry
 cdef enum conv_pass:
     FORWARD, GRAD_X, GRAD_W
 
-# Whether Winograd's algorithm is taken; ArgError when `algorithm` asks for what cannot be.
-cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum,
-                         object algorithm) except -1
+cdef enum conv_algorithm:
+    BROKEN = -1
+    DIRECT, WINOGRAD, LINES_WINOGRAD     # by definition; Winograd's, in two dimensions or in one
+
+# What is taken; ArgError when `algorithm` asks for what cannot be. plain: nothing but bias and ReLU
+# is done to the outputs, else lines do not apply.
+cdef conv_algorithm choose(str op, const geometry *g, conv_pass which, int typenum,
+                           object algorithm, bint plain) except BROKEN
 
 # Whether vectors run over images instead of channels, where the definition is computed.
 cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept

@@ -19,7 +19,9 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item)
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil
 cdef void plan_depthwise(conv_depthwise_plan *p, tables t, int lanes, int item) noexcept nogil
 cdef Py_ssize_t band_count(const conv_band *b) noexcept nogil
+cdef void set_slots(conv_axis *x) noexcept nogil
 cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil
 cdef double WORTH_SKIPPING
+cdef double met(const conv_axis *x) noexcept nogil
 cdef double share_met(const conv_band *b) noexcept nogil
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil

@@ -89,6 +89,9 @@ cdef extern from "table.h" nogil:
         const conv_depthwise_kernels *conv_depthwise
         const conv_forward_kernels *conv_images
         const conv_grad_w_kernels *conv_images_grad_w
+        const conv_forward_kernels *conv_lines
+        const conv_forward_kernels *conv_lines_grad_x
+        const conv_grad_w_kernels *conv_lines_grad_w
         const conv_rows_kernels *conv_rows
         const loss_kernels *loss
         const lrn_kernels *lrn

@@ -3,9 +3,9 @@
 
 Design. This module checks the arguments and takes one of four ways to the sums: by the definition,
 never making the im2row matrix (`conv_direct.pyx`); Winograd's algorithm where that is faster
-(`conv_choice.pyx` says where, `winograd.pyx` runs it); kernels of their own for depthwise
-convolution (`conv_depthwise.pyx`); and where pixels are few, the im2row matrix is made after all
-(`conv_rows.pyx`).
+(`conv_choice.pyx` says where, `winograd.pyx` runs it, or `conv_direct.pyx` along lines); kernels of
+their own for depthwise convolution (`conv_depthwise.pyx`); and where pixels are few, the im2row
+matrix is made after all (`conv_rows.pyx`).
 
 Padding is part of the sum: a zero of the padding times an infinite weight is NaN, as in the
 definition; such products are left out only where all weights are finite (`src/simd/padding.h`).
@@ -22,7 +22,7 @@ cimport numpy as cnp
 from numpy cimport ndarray
 
 from minigrad._kernels.conv_choice cimport (
-    FORWARD, GRAD_W, GRAD_X, takes_rows, takes_winograd)
+    DIRECT, FORWARD, GRAD_W, GRAD_X, LINES_WINOGRAD, WINOGRAD, choose, conv_algorithm, takes_rows)
 from minigrad._kernels.conv_depthwise cimport depthwise, depthwise_grad_w, depthwise_grad_x
 from minigrad._kernels.conv_direct cimport NOTHING, direct, direct_grad_w, direct_grad_x
 from minigrad._kernels.conv_geometry cimport epilogue, geometry, read_geometry
@@ -97,16 +97,16 @@ cdef int scale_pixels(object y, object scale, object bias, object residual, bint
 
 
 cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias, ndarray factors,
-                 ndarray added, epilogue *end, bint winograd, ndarray y) except -1:
+                 ndarray added, epilogue *end, conv_algorithm way, ndarray y) except -1:
     """y by the way that is the shortest; end.mean becomes NULL where the way takes no moments."""
     cdef int typenum = cnp.PyArray_TYPE(y)
-    if winograd:
+    if way == WINOGRAD:
         winograd_forward(g, False, cnp.PyArray_DATA(image), cnp.PyArray_DATA(weight), end,
                          cnp.PyArray_DATA(y), pixel_pitch(y), memo_of(weight))
     elif g.group_c == 1 and g.groups > 1:
         end.mean = NULL
         depthwise(g, image, weight, bias, end.relu, y)
-    elif takes_rows(g, FORWARD, typenum):
+    elif way == DIRECT and takes_rows(g, FORWARD, typenum):
         end.mean = NULL
         if factors is None:
             rows_forward(g, image, weight, bias, end.relu, y)
@@ -114,7 +114,7 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
             rows_forward(g, image, weight, None, False, y)
             scale_pixels(y.transpose(0, 2, 3, 1), factors, bias, added, end.relu)
     else:
-        direct(g, image, weight, end, y)
+        direct(g, image, weight, end, way == LINES_WINOGRAD, y)
     return 0
 
 
@@ -145,7 +145,7 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
                        "out; leave out one of them")
     else:
         y = place(out, dims, typenum, (image, weight, bias, factors))
-    winograd = takes_winograd("conv2d", &g, FORWARD, typenum, algorithm)
+    way = choose("conv2d", &g, FORWARD, typenum, algorithm, factors is None and not moments)
     if factors is not None and g.N and g.K and (not g.C or g.group_c == 1 and g.groups > 1):
         raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
                        "channels; scale the result")
@@ -160,8 +160,7 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
         if relu:
             np.maximum(y, 0, out=y)
     else:
-        compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, winograd,
-                y)
+        compute(&g, channels_last(image), c_order(weight), bias, factors, added, &end, way, y)
     if moments and end.mean == NULL:
         mean, var = norm.moments(y)
     return y, mean, var
@@ -208,7 +207,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     Raises  ShapeError (also when gy is not what x_shape gives), DTypeError, ArgError, MemoryError
     """
     cdef geometry g
-    cdef bint winograd
+    cdef conv_algorithm way
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_x", "gy", gy, 4, -1), gx
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -217,7 +216,7 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_x", &g, dims, <const Py_ssize_t *>cnp.PyArray_DIMS(weight), stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_x", "gy", grad, g.N, g.K, g.P, g.Q)
-    winograd = takes_winograd("conv2d_grad_x", &g, GRAD_X, typenum, algorithm)
+    way = choose("conv2d_grad_x", &g, GRAD_X, typenum, algorithm, True)
     if covers(g.R, g.stride_h, g.dilation_h, g.top, g.H) and covers(
             g.S, g.stride_w, g.dilation_w, g.left, g.W) and g.K:
         gx = empty(4, dims, typenum, True)
@@ -227,14 +226,14 @@ def conv2d_grad_x(gy, w, *, x_shape, stride, padding, dilation, groups, algorith
         return gx
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_x(&g, channels_last(grad), c_order(weight), gx)
-    elif winograd:
+    elif way == WINOGRAD:
         grad, weight = channels_last(grad), c_order(weight)
         winograd_forward(&g, True, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(weight), &NOTHING,
                          cnp.PyArray_DATA(gx), g.C, None)
-    elif takes_rows(&g, GRAD_X, typenum):
+    elif way == DIRECT and takes_rows(&g, GRAD_X, typenum):
         rows_grad_x(&g, channels_last(grad), c_order(weight), gx)
     else:
-        direct_grad_x(&g, channels_last(grad), c_order(weight), gx)
+        direct_grad_x(&g, channels_last(grad), c_order(weight), way == LINES_WINOGRAD, gx)
     return gx
 
 
@@ -261,7 +260,7 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
             MemoryError
     """
     cdef geometry g
-    cdef bint winograd
+    cdef conv_algorithm way
     cdef Py_ssize_t dims[4]
     cdef ndarray grad = floats("conv2d_grad_w", "gy", gy, 4, -1), gw
     cdef int typenum = cnp.PyArray_TYPE(grad)
@@ -270,19 +269,19 @@ def conv2d_grad_w(gy, x, *, w_shape, stride, padding, dilation, groups, algorith
     read_geometry("conv2d_grad_w", &g, <const Py_ssize_t *>cnp.PyArray_DIMS(image), dims, stride,
                   padding, dilation, groups)
     check_shape("conv2d_grad_w", "gy", grad, g.N, g.K, g.P, g.Q)
-    winograd = takes_winograd("conv2d_grad_w", &g, GRAD_W, typenum, algorithm)
+    way = choose("conv2d_grad_w", &g, GRAD_W, typenum, algorithm, True)
     if not g.N or not g.C or not g.K:
         return zeros(4, dims, typenum, False)
     gw = empty(4, dims, typenum, False)
     if g.group_c == 1 and g.groups > 1:
         depthwise_grad_w(&g, channels_last(grad), channels_last(image), gw)
-    elif winograd:
+    elif way == WINOGRAD:
         grad, image = channels_last(grad), channels_last(image)
         winograd_grad_w(&g, cnp.PyArray_DATA(grad), cnp.PyArray_DATA(image), cnp.PyArray_DATA(gw))
-    elif takes_rows(&g, GRAD_W, typenum):
+    elif way == DIRECT and takes_rows(&g, GRAD_W, typenum):
         rows_grad_w(&g, channels_last(grad), channels_last(image), gw)
     else:
-        direct_grad_w(&g, channels_last(grad), channels_last(image), gw)
+        direct_grad_w(&g, channels_last(grad), channels_last(image), way == LINES_WINOGRAD, gw)
     return gw
 
 

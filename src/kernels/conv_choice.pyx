@@ -2,9 +2,10 @@
 """Which algorithm computes a pass of a convolution, and why.
 
 Design. Winograd's algorithm (`winograd.pyx`) does a quarter of the multiplications, and pays for
-them with transforms: of every input pixel, of every product, of every weight. Both sides are
-estimated in cycles of one core from the shape, and the smaller wins. The constants are those of
-measurements (`python -m benchmarks conv`); they need not be exact, only right where the two differ
+them with transforms: of every input pixel, of every product, of every weight. Along the lines of a
+narrow layer it does two fifths of them, with fewer transforms (`src/simd/lines.h`). All sides are
+estimated in cycles of one core from the shape, and the smallest wins. The constants are those of
+measurements (`python -m benchmarks conv`); they need not be exact, only right where two differ
 much. The number of threads, the values and the layout play no part: a shape always takes the same
 path.
 
@@ -28,6 +29,7 @@ from minigrad._kernels.tasks cimport parts
 from minigrad._kernels.winograd cimport is_narrow
 
 cdef tuple NAMES = ("auto", "direct", "winograd")
+cdef tuple TITLES = ("direct", "winograd", "winograd")     # of conv_algorithm
 
 # Cycles, measured; "vector": the lanes of one register full of channels.
 cdef double MULTIPLY = 0.6             # a multiply-add of a vector, in a tile two vectors wide
@@ -46,12 +48,16 @@ cdef double PACKED_BY_PHASE = 1.7      # where each phase of a stride takes its 
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
 cdef double ROWS_NUMBER = 0.9          # making a number of that matrix, or adding it up
 cdef double SUM = 4                    # a vector of sums on its way into a register, and back
+cdef double POINT = 2                  # a vector on its way to a point of a line
+cdef double SUM_POINT = 5              # a sum at a point of a line, on its way there and back
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
 cdef double MOST_NARROW = 65536        # weights that two pixels after two pixels of images meet
+cdef double MOST_POINTS = 16384        # vectors at the points of a line, of grad_x: 1 MiB
+cdef double MOST_PIXELS = 1 << 20      # of gy, summed at the points of a line: 3e-6 of the 5e-6
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -123,6 +129,25 @@ cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes + sums * SUM)
 
 
+cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
+    """Cycles of one core for Winograd's algorithm along lines, vectors running over images."""
+    cdef double h = g.P, inputs = g.C, outputs = g.K, products, points, tiles
+    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
+    if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS:
+        return INFINITY
+    if which == GRAD_W and <double>g.N * g.P * g.Q > MOST_PIXELS:
+        return INFINITY
+    tiles = parts(g.Q, 4) * 8.0
+    if which == GRAD_X:
+        h, inputs, outputs = g.H, outputs, inputs
+        if tiles * (g.group_k * g.R + g.group_c) > MOST_POINTS:
+            return INFINITY
+    products = min(h, <double>g.P) * g.R * tiles * g.group_c * g.K
+    points = inputs * (g.P if which == GRAD_X else g.H) * POINT
+    points += outputs * h * (POINT if which == GRAD_W else SUM_POINT)
+    return parts(g.N, lanes) * (products * MULTIPLY + points * tiles + turned * TURN * lanes)
+
+
 cdef double by_rows(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, as a dense product of the im2row matrix."""
     cdef double weights = <double>g.K * g.group_c * g.R * g.S, pixels = <double>g.N * g.P * g.Q
@@ -147,11 +172,11 @@ cdef bint takes_images(const geometry *g, conv_pass which, int typenum) noexcept
 
 
 cdef struct costs:
-    double direct, winograd
+    double direct, winograd, lines
 
 
 cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
-    """Cycles of one core for either algorithm."""
+    """Cycles of one core for each algorithm; `lines`: Winograd's in one dimension."""
     cdef Py_ssize_t m = 7 - g.R, inputs = g.group_c, outputs = g.group_k, h = g.P, w = g.Q
     cdef double ins, outs, tiles, products, maps, weights, multiply, start = START
     cdef costs c
@@ -174,27 +199,30 @@ cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
     c.winograd = g.groups * (products + tiles * maps + weights)
     if <double>g.N * g.K * g.P * g.Q >= LARGE and (which != GRAD_W or m == 2):
         c.winograd += FAR * g.N * g.K * g.P * g.Q
+    c.lines = by_lines(g, which, lanes)
     return c
 
 
-cdef bint takes_winograd(str op, const geometry *g, conv_pass which, int typenum,
-                         object algorithm) except -1:
+cdef conv_algorithm choose(str op, const geometry *g, conv_pass which, int typenum,
+                           object algorithm, bint plain) except BROKEN:
     cdef object wanted = wish if algorithm is None else algorithm
     cdef str why_not
     cdef costs c
     if wanted not in NAMES:
         raise ArgError(f"{op}: algorithm {wanted!r} is unknown; use one of {', '.join(NAMES)}")
     if wanted == "direct":
-        return False
+        return DIRECT
     why_not = obstacle(g, which, typenum)
     if why_not is not None:
         if algorithm == "winograd":
             raise ArgError(f"{op}: algorithm='winograd' does not apply: {why_not}; use 'auto'")
-        return False
-    if wanted == "winograd":
-        return True
+        return DIRECT
     c = estimate(g, which, table_for(typenum).lanes)
-    return c.winograd < c.direct
+    if not plain:
+        c.lines = INFINITY
+    if wanted != "winograd" and c.direct <= min(c.winograd, c.lines):
+        return DIRECT
+    return LINES_WINOGRAD if c.lines < c.winograd else WINOGRAD
 
 
 def plan(x_shape, w_shape, *, stride, padding, dilation, groups, real64=False, algorithm=None):
@@ -214,16 +242,18 @@ def plan(x_shape, w_shape, *, stride, padding, dilation, groups, real64=False, a
     asked = wish if algorithm is None else algorithm
     passes = {}
     for name, which in (("forward", FORWARD), ("grad_x", GRAD_X), ("grad_w", GRAD_W)):
-        taken = "winograd" if takes_winograd("explain", &g, which, typenum, algorithm) else "direct"
+        taken = choose("explain", &g, which, typenum, algorithm, True)
         why_not = obstacle(&g, which, typenum)
         if why_not is not None:
-            passes[name] = taken, why_not, None, None
+            passes[name] = TITLES[taken], why_not, None, None
             continue
         c = estimate(&g, which, table_for(typenum).lanes)
+        least = min(c.winograd, c.lines)
         reason = f"{asked!r} was asked for"
         if asked == "auto":
-            ratio = c.direct / c.winograd
+            ratio = c.direct / least
             reason = (f"winograd is estimated {ratio:.1f} times as fast" if ratio > 1 else
                       f"direct is estimated {1 / ratio:.1f} times as fast")
-        passes[name] = taken, reason, c.direct, c.winograd
+            reason += ", along lines" if taken == LINES_WINOGRAD else ""
+        passes[name] = TITLES[taken], reason, c.direct, least
     return passes

@@ -104,11 +104,11 @@ static intptr_t band_pixels(const conv_band *b, const band_range *r, intptr_t *a
 }
 
 /* Room for the tables of a band of either pass, and for the band. */
-static intptr_t tables_bytes(const conv_band *b, intptr_t outputs) {
+INLINE intptr_t tables_bytes(const conv_band *b, intptr_t outputs) {
     const intptr_t x = b->w.slots * b->group_channels, gy = b->w.block * outputs;
     return offsets_bytes(b->band_pixels) + offsets_bytes(x > gy ? x : gy);
 }
-static intptr_t lanes_bytes(intptr_t vectors) {
+INLINE intptr_t lanes_bytes(intptr_t vectors) {
     return rounded(vectors * VL * (intptr_t)sizeof(real));
 }
 

@@ -11,6 +11,9 @@ extern const conv_forward_kernels NAME(conv_forward_kernels);
 extern const conv_grad_w_kernels NAME(conv_grad_w_kernels);
 extern const conv_forward_kernels NAME(conv_images_kernels);
 extern const conv_grad_w_kernels NAME(conv_images_grad_w_kernels);
+extern const conv_forward_kernels NAME(conv_lines_kernels);
+extern const conv_forward_kernels NAME(conv_lines_grad_x_kernels);
+extern const conv_grad_w_kernels NAME(conv_lines_grad_w_kernels);
 extern const conv_rows_kernels NAME(conv_rows_kernels);
 extern const dropout_kernels NAME(dropout_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
@@ -32,6 +35,9 @@ const kernel_table NAME(kernel_table) = {
     .conv_grad_w = &NAME(conv_grad_w_kernels),
     .conv_images = &NAME(conv_images_kernels),
     .conv_images_grad_w = &NAME(conv_images_grad_w_kernels),
+    .conv_lines = &NAME(conv_lines_kernels),
+    .conv_lines_grad_x = &NAME(conv_lines_grad_x_kernels),
+    .conv_lines_grad_w = &NAME(conv_lines_grad_w_kernels),
     .conv_rows = &NAME(conv_rows_kernels),
     .dropout = &NAME(dropout_kernels),
     .elementwise = &NAME(elementwise_kernels),

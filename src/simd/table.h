@@ -31,6 +31,8 @@ typedef struct {
     const conv_depthwise_kernels *conv_depthwise;
     const conv_forward_kernels *conv_images;          /* images.h */
     const conv_grad_w_kernels *conv_images_grad_w;
+    const conv_forward_kernels *conv_lines, *conv_lines_grad_x;           /* lines.h */
+    const conv_grad_w_kernels *conv_lines_grad_w;
     const conv_rows_kernels *conv_rows;
     const loss_kernels *loss;
     const lrn_kernels *lrn;

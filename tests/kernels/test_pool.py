@@ -196,6 +196,15 @@ def test_average_pool_equals_the_reference(dtype, case, include, divisor):
     check_memory((y, gx), (x, gy))
 
 
+@DTYPES
+def test_two_pixels_inside_of_windows_of_three_and_of_two_have_divisors_of_their_own(dtype):
+    """The first window has a padded zero on its left, the last ends with the image."""
+    x = integers(np.random.default_rng(1), (5, 3, 6, 4), dtype)
+    kw = dict(kernel=(2, 3), stride=(2, 3), padding=(0, 0, 1, 0), output=(3, 2))
+    pairs = x.astype(np.float64).reshape(5, 3, 3, 2, 2, 2).sum(axis=(3, 5))
+    np.testing.assert_allclose(kernel.avg_pool2d(x, **kw), pairs / (6, 4), rtol=1e-6)
+
+
 @given(pools(dilated=False), st.booleans(), DIVISORS)
 def test_average_pool_adjoint(case, include, divisor):
     rng = np.random.default_rng(case.seed)

@@ -1,9 +1,10 @@
 """Design: Winograd's algorithm at the limits: special values, magnitudes, memory, refusals.
 
 Promises. NaN and infinity are never lost, may spread over the 6x6 tile that reads them (m = 7 - R
-outputs a side, counted from the first output), and never beyond it, its image or its group; finite
-operands give finite results until the largest output is a 256th of the largest number. Subnormal
-numbers may count as zero. Scratch is at most 64 MB.
+outputs a side, counted from the first output) or over the eight columns of a tile along a line, and
+never beyond it, its image or its group; finite operands give finite results until the largest
+output is a 256th of the largest number. Subnormal numbers may count as zero. Scratch is at most
+64 MB.
 """
 
 import ctypes
@@ -59,6 +60,15 @@ def reading(at, before, kernel_size, outs):
     return (first <= at) & (at <= first + 5)
 
 
+def line(at, before, outs, to_x):
+    """The same of a tile of eight inputs along a line, or (to_x) of eight pixels from four gy."""
+    if to_x:
+        first = at // 4 * 4 - (4 - before)  # the first pixel of the tile
+        return (np.arange(outs) >= first) & (np.arange(outs) <= first + 7)
+    first = np.arange(outs) // 4 * 4 - before
+    return (first <= at) & (at <= first + 7)
+
+
 def reach(case, spot, to_x):
     """Outputs of forward (or pixels of grad_x) that a special x (or gy) at `spot` may touch."""
     n, c, i, j = spot
@@ -69,6 +79,9 @@ def reach(case, spot, to_x):
     group = c // ((case.k if to_x else case.c) // groups)
     touched, per = np.zeros(shape, bool), shape[1] // groups
     tiles = np.outer(reading(i, top, r, shape[2]), reading(j, left, r, shape[3]))
+    if r == 5:  # along lines: every row that meets it, a tile of columns
+        rows = abs(np.arange(shape[2]) - top + 2 - i) <= 2
+        tiles |= np.outer(rows, line(j, left, shape[3], to_x))
     touched[n, group * per : (group + 1) * per] = tiles
     return touched
 

@@ -8,6 +8,7 @@ EPILOGUE = "tests/nn/test_fused.py tests/kernels/test_conv.py"
 ROWS = "tests/kernels/test_conv_rows.py"
 MOMENTS = "tests/kernels/test_conv_moments.py"
 NARROW = "tests/kernels/test_conv_narrow.py"
+LINES = "tests/kernels/test_conv_lines.py tests/kernels/test_winograd_isa.py"
 POINTWISE = "tests/kernels/test_conv_pointwise.py"
 KEPT = "tests/kernels/test_kept.py"
 INTO = "tests/kernels/test_conv_into.py"
@@ -62,9 +63,11 @@ FAULTS = [
         ("mean-gradient-of-the-row-above",
          "h && same_span(a->row_outs[h], a->row_outs[h - 1])", "h"),
         ("mean-gradient-of-the-pixel-before",
-         "!same_span(cols, a->col_outs[w - 1])", "cols.lo == cols.hi"),
-        ("mean-of-two-rows-at-the-left", "x + (rows.lo * a->w + cols.lo) * a->c, (span){0, 2}",
-         "x + rows.lo * a->w * a->c, (span){0, 2}"),
+         "} else if (!same_span(cols, before)) {", "} else if (cols.lo == cols.hi) {"),
+        ("mean-gradient-by-the-first-divisor", "if (col_common[w] != common) {",
+         "if (common == 0) {"),
+        ("mean-of-two-rows-at-the-left", "*down = below + cols.lo * c;", "*down = below;"),
+        ("mean-by-the-first-size", "if (col_size[q] != size) {", "if (size == 0) {"),
     ]),
     *faults_in("minigrad/nn/fused.py", "tests/nn/test_fused.py", [
         ("relu-left-to-a-pool-that-misses", "and module.dilation == (1, 1) and", "and"),
@@ -195,7 +198,7 @@ FAULTS = [
     ]),
     *faults_in("src/kernels/conv_direct.pyx", CONV, [
         ("short-run-of-channels-not-merged",
-         "owners * parts(p.band.chunk, MERGED),", "owners * max(1, p.band.chunk // MERGED),"),
+         "else parts(p.band.chunk, MERGED))", "else max(1, p.band.chunk // MERGED))"),
     ]),
     *faults_in("src/simd/conv_forward.c", EPILOGUE, [
         ("scale-of-the-first-group",
@@ -231,8 +234,10 @@ FAULTS = [
          "memset(out, 0, (size_t)(0 * plane_of(b) * VL)"),
     ]),
     *faults_in("src/simd/conv_images.c", NARROW, [
-        ("narrow-bias-of-the-first-outputs", "s.bias = bias ? bias + k : NULL", "s.bias = bias"),
         ("narrow-weights-of-the-first-group", "p->packed + first_out * depth_of(b)", "p->packed"),
+    ]),
+    *faults_in("src/simd/images_outputs.h", NARROW, [
+        ("narrow-bias-of-the-first-outputs", "s.bias = bias ? bias + k : NULL", "s.bias = bias"),
         ("narrow-phases-side-by-side",
          "(o->h0 + (r->i0 + i) * o->h_step) *", "(o->h0 + r->i0 + i) *"),
         ("narrow-last-pixel-twice",
@@ -243,6 +248,8 @@ FAULTS = [
         ("narrow-skips-a-tap-of-the-first-row",
          "(at + x->tap[s.lo] < 0 ||", "(at + x->tap[s.lo] <= 0 ||"),
         ("narrow-skips-by-the-first-pixel", "{least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi}", "a"),
+        ("narrow-skips-by-pixels-of-one-row", "        *j = 0;\n        ++*i;", "        *j = 0;"),
+        ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
     ]),
     *faults_in("src/simd/padding.h", PADDING, [
         ("tile-skips-by-its-first-place",
@@ -267,8 +274,37 @@ FAULTS = [
     *faults_in("src/kernels/conv_direct.pyx", PADDING, [
         ("infinite-weights-left-out", "p.skips_padding &= finite[i]", "p.skips_padding &= True"),
     ]),
+    *faults_in("src/simd/lines.h", LINES, [
+        ("lines-with-a-point-of-the-wrong-factor", "(real)(1.0 / 90),   (real)1}",
+         "(real)(1.0 / 45),   (real)1}"),
+        ("lines-of-inputs-without-their-last", "(d[7] - d[1]) +", "(-d[1]) +"),
+        ("lines-without-the-point-at-infinity", "y[3] += m[7];", "(void)m;"),
+        ("lines-of-the-first-slots", "slot * b->w.slots + t * LINE_TILE) * VL,\n",
+         "t * LINE_TILE) * VL,\n"),
+        ("lines-of-gradients-past-their-end", "g[i] = i < n ? vload(from + i * VL) : vset(0);",
+         "g[i] = vload(from + i * VL);"),
+        ("lines-of-gx-by-the-wrong-power", "d[6] = m[0] + sum[0]", "d[6] = m[0] - sum[0]"),
+    ]),
+    *faults_in("src/simd/conv_lines.c", LINES, [
+        ("lines-of-gx-that-do-not-overlap", "t < tiles ? carry[j] + d[j] : carry[j]",
+         "t < tiles ? d[j] : carry[j]"),
+        ("lines-of-gx-without-padding", "column = t * LINE_TILE - left;",
+         "column = t * LINE_TILE;"),
+        ("lines-without-bias", "y[j] + vset(bias ? bias[k] : 0)", "y[j]"),
+        ("lines-of-the-first-group", "(group * LINE_POINTS + point) * K * depth",
+         "point * K * depth"),
+    ]),
+    *faults_in("src/simd/conv_lines_grad_w.c", LINES, [
+        ("lines-summed-from-the-last-band", "args.first = 0;", "args.first = 1;"),
+        ("lines-of-the-first-part", "p->parts, LINE_POINTS * size, n, taps);",
+         "1, LINE_POINTS * size, n, taps);"),
+        ("lines-all-of-the-first-group", "group * p->parts * LINE_POINTS * size;",
+         "0 * group * p->parts * LINE_POINTS * size;"),
+    ]),
     *faults_in("src/simd/conv_images_grad_w.c", NARROW, [
         ("narrow-sums-of-the-last-band", "args.first = 0;", "args.first = 1;"),
+    ]),
+    *faults_in("src/simd/images_sums.h", NARROW, [
         ("narrow-sums-of-the-first-outputs", "s.gy = gy + k * s.pixels * VL;", "s.gy = gy;"),
         ("narrow-parts-all-the-first", "sums + part * size + e * VL", "sums + 0 * size + e * VL"),
         ("narrow-lanes-half-added", "l < VL; l++) total +=", "l < VL / 2; l++) total +="),

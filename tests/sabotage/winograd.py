@@ -184,6 +184,7 @@ FAULTS = [
          'asked = wish if algorithm is None else algorithm\n    passes',
          'asked = algorithm or "auto"\n    passes'),
         ("refusal-is-silent", 'if algorithm == "winograd":', 'if algorithm == "always":'),
-        ("estimate-turned-round", "return c.winograd < c.direct", "return c.winograd > c.direct"),
+        ("estimate-turned-round", "c.direct <= min(c.winograd, c.lines)",
+         "c.direct >= min(c.winograd, c.lines)"),
     ]),
 ]  # fmt: skip
