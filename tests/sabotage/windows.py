@@ -242,14 +242,13 @@ FAULTS = [
          "(o->h0 + (r->i0 + i) * o->h_step) *", "(o->h0 + r->i0 + i) *"),
         ("narrow-last-pixel-twice",
          "(q + 1 < pixels ? two : one)", "(q < pixels ? two : one)"),
+        ("narrow-skips-by-pixels-of-one-row", "        *j = 0;\n        ++*i;", "        *j = 0;"),
         ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
     ]),
     *faults_in("src/simd/padding.h", NARROW, [
         ("narrow-skips-a-tap-of-the-first-row",
          "(at + x->tap[s.lo] < 0 ||", "(at + x->tap[s.lo] <= 0 ||"),
         ("narrow-skips-by-the-first-pixel", "{least(a.lo, b.lo), a.hi > b.hi ? a.hi : b.hi}", "a"),
-        ("narrow-skips-by-pixels-of-one-row", "        *j = 0;\n        ++*i;", "        *j = 0;"),
-        ("narrow-runs-without-their-chunk", "run->lo = c * R * S + (", "run->lo = ("),
     ]),
     *faults_in("src/simd/padding.h", PADDING, [
         ("tile-skips-by-its-first-place",
@@ -343,7 +342,7 @@ FAULTS = [
         ("rows-side-by-side-without-a-gap",
          "p.c_row, p.c_col = pixel_pitch(y)", "p.c_row, p.c_col = g.K"),
     ]),
-    *faults_in("src/simd/conv_images.c", INTO, [
+    *faults_in("src/simd/images_outputs.h", INTO, [
         ("narrow-rows-run-over-the-neighbors",
          "o->w_step == 1 && K == o->channels", "o->w_step == 1"),
     ]),
