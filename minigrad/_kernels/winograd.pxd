@@ -64,3 +64,6 @@ cdef int winograd_grad_w(const geometry *g, const void *gy, const void *x, void 
 
 # Whether inputs and outputs (of a group) are one vector, with registers for U of a point.
 cdef bint is_narrow(int lanes, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil
+
+# Whether filters stay and tiles pass by: where U would be large, or hardly be used.
+cdef bint is_deep(Py_ssize_t tiles, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil

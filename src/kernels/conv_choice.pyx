@@ -26,7 +26,7 @@ from minigrad._kernels.conv_plan cimport WORTH_SKIPPING
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
 from minigrad._kernels.tasks cimport parts
-from minigrad._kernels.winograd cimport is_narrow
+from minigrad._kernels.winograd cimport is_deep, is_narrow
 
 cdef tuple NAMES = ("auto", "direct", "winograd")
 cdef tuple TITLES = ("direct", "winograd", "winograd")     # of conv_algorithm
@@ -43,6 +43,7 @@ cdef double MAP = 80                   # transforming a vector of a tile, of inp
 cdef double FAR = 1.5                  # a number of y or a weight, where no cache holds them all
 cdef double LARGE = 4e6                # numbers of such a y; grad_w's 4x4 pixels are ahead in time
 cdef double MAP_WEIGHT = 220           # transforming a vector of filters; and back, in grad_w
+cdef double DEEP_WEIGHT = 14           # transforming a filter of a deep layer: U is not stored
 cdef double PACKED = 1                 # a weight on its way into a panel
 cdef double PACKED_BY_PHASE = 1.7      # where each phase of a stride takes its taps
 cdef double ROWS_WEIGHT = 0.5          # in a product with the im2row matrix
@@ -196,6 +197,8 @@ cdef costs estimate(const geometry *g, conv_pass which, int lanes) noexcept:
     else:
         products = 36 * tiles * (multiply * inputs * outs + start * parts(outputs, 2 * lanes))
         maps = PLACE + MAP * (ins * parts(outputs, 128) + outs)
+        if is_deep(<Py_ssize_t>tiles, inputs, outputs):
+            weights = inputs * outs * lanes * DEEP_WEIGHT
     c.winograd = g.groups * (products + tiles * maps + weights)
     if <double>g.N * g.K * g.P * g.Q >= LARGE and (which != GRAD_W or m == 2):
         c.winograd += FAR * g.N * g.K * g.P * g.Q
