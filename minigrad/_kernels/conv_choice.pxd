@@ -8,8 +8,8 @@ cdef enum conv_algorithm:
     BROKEN = -1
     DIRECT, WINOGRAD, LINES_WINOGRAD     # by definition; Winograd's, in two dimensions or in one
 
-# What is taken; ArgError when `algorithm` asks for what cannot be. plain: nothing but bias and ReLU
-# is done to the outputs, else lines do not apply.
+# What is taken; ArgError when `algorithm` asks for what cannot be. plain: no scale and no residual
+# is applied to the outputs, else lines do not apply.
 cdef conv_algorithm choose(str op, const geometry *g, conv_pass which, int typenum,
                            object algorithm, bint plain) except BROKEN
 

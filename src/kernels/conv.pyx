@@ -114,6 +114,8 @@ cdef int compute(const geometry *g, ndarray image, ndarray weight, ndarray bias,
             rows_forward(g, image, weight, None, False, y)
             scale_pixels(y.transpose(0, 2, 3, 1), factors, bias, added, end.relu)
     else:
+        if way == LINES_WINOGRAD:
+            end.mean = NULL
         direct(g, image, weight, end, way == LINES_WINOGRAD, y)
     return 0
 
@@ -145,7 +147,7 @@ cdef tuple convolve(object x, object w, object b, object stride, object padding,
                        "out; leave out one of them")
     else:
         y = place(out, dims, typenum, (image, weight, bias, factors))
-    way = choose("conv2d", &g, FORWARD, typenum, algorithm, factors is None and not moments)
+    way = choose("conv2d", &g, FORWARD, typenum, algorithm, factors is None)
     if factors is not None and g.N and g.K and (not g.C or g.group_c == 1 and g.groups > 1):
         raise ArgError("conv2d: scale is not for depthwise convolution, nor for images without "
                        "channels; scale the result")

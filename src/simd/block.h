@@ -136,6 +136,13 @@ static inline void narrow_tile(int mr, const tile_args *t) { narrow_rows(0, mr, 
 static inline void wide_skipping(int mr, const tile_args *t) { wide_rows(1, mr, t); }
 static inline void narrow_skipping(int mr, const tile_args *t) { narrow_rows(1, mr, t); }
 
+/* Whether the MR rows of a tile are neighbors, in order. */
+INLINE int side_by_side(const intptr_t *at) {
+    int each = at[MR - 1] - at[0] == MR - 1;
+    for (int i = 1; each && i < MR - 1; i++) each = at[i] - at[0] == i;
+    return each;
+}
+
 /* All rows of C in one panel's columns. */
 INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
     const int rows = cols > VL ? MR : TALL;
@@ -147,7 +154,7 @@ INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
             t.next = m >= 2 * MR ? t.row_at[MR] - t.row_at[0] : 0;
-            if (t.row_at[MR - 1] - t.row_at[0] == MR - 1)
+            if (side_by_side(t.row_at))
                 tile(MR, NV, 0, skips, 1, &t);
             else
                 tile(MR, NV, 0, skips, 0, &t);

@@ -59,6 +59,8 @@ LAYERS = {  # n, c, k, groups; rows and columns: size, taps, stride, before, aft
     "columns of several bands": (2, 9, 17, 1, (2, 7, 1, 3, 3, 1), (420, 3, 1, 1, 1, 1)),
     "padding beyond the filter": (6, 16, 17, 1, (3, 3, 1, 5, 4, 1), (4, 5, 2, 7, 6, 1)),
     "dilated": (8, 20, 32, 1, (6, 4, 1, 3, 3, 2), (5, 5, 1, 4, 4, 2)),
+    "there and back, two pixels": (1, 32, 1, 1, (4, 2, 1, 0, 0, 1), (2, 1, 1, 0, 0, 1)),
+    "there and back, four pixels": (1, 32, 1, 1, (4, 2, 1, 0, 0, 1), (4, 1, 1, 0, 0, 1)),
     "nothing inside": (3, 16, 16, 1, (2, 2, 5, 3, 0, 1), (2, 3, 1, 1, 1, 1)),
 }
 

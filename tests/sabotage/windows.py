@@ -104,6 +104,7 @@ FAULTS = [
          "return vselect(x < vset(0), vset(0), x); }",
          "return vselect(x > vset(0), x, vset(0)); }"),
         ("rows-side-by-side-read-twice", "row0[*col + i]", "row0[*col + i / 2 * 2]"),
+        ("rows-side-by-side-by-their-ends", "each = at[i] - at[0] == i;", "each = 1;"),
         ("last-of-a-panel-row-lost", "load_c(src, n >= VL, (int)n)",
          "load_c(src, n >= VL, (int)n - 1)"),
     ]),
