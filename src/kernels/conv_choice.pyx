@@ -21,7 +21,7 @@ from libc.math cimport INFINITY
 
 from minigrad._kernels.conv_geometry cimport (
     inside_height, inside_width, is_plain, read_geometry)
-from minigrad._kernels.conv_images cimport SUM_PIXELS
+from minigrad._kernels.conv_images cimport LINE_POINTS, SUM_PIXELS
 from minigrad._kernels.conv_plan cimport WORTH_SKIPPING
 from minigrad._kernels.dispatch cimport table_for
 from minigrad._kernels.operands cimport sizes
@@ -59,6 +59,7 @@ cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `con
 cdef double MOST_NARROW = 65536        # weights that two pixels after two pixels of images meet
 cdef double MOST_POINTS = 16384        # vectors at the points of a line, of grad_x: 1 MiB
 cdef double MOST_PIXELS = 1 << 20      # of gy, summed at the points of a line: 3e-6 of the 5e-6
+cdef double MOST_SUMS = 16384          # of grad_w, a vector each: 1 MiB of a part, on AVX-512
 cdef Py_ssize_t MOST_SUMMED = 2048     # error grows with the root: 4.5e-6 of the 5e-6 allowed
 
 wish = os.environ.get("MINIGRAD_CONV") or "auto"
@@ -116,14 +117,19 @@ cdef double by_channels(const geometry *g, conv_pass which, int lanes) noexcept:
         MULTIPLY if outs > 1 else MULTIPLY_NARROW) + packed * weights
 
 
+cdef bint too_many(const geometry *g, conv_pass which, Py_ssize_t columns) noexcept:
+    """Whether the weights, of `columns` columns, or their sums are too many for images in lanes."""
+    return <double>g.K * g.group_c * g.R * columns > (
+        MOST_SUMS if which == GRAD_W else MOST_NARROW)
+
+
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
     cdef double products = multiplied(g, which, 1) * g.group_c * g.K, inputs = g.group_c
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q, sums = 0
     if which == GRAD_X:
         inputs = g.group_k
-    if inputs * g.R * g.S > MOST_TAPS or (
-            <double>g.K * g.group_c * g.R * g.S > MOST_NARROW):
+    if inputs * g.R * g.S > MOST_TAPS or too_many(g, which, g.S):
         return INFINITY
     if which == GRAD_W:                # each has a vector of its own, met again in every band
         sums = <double>g.K * g.group_c * g.R * g.S * parts(g.P * g.Q, SUM_PIXELS)
@@ -134,7 +140,8 @@ cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for Winograd's algorithm along lines, vectors running over images."""
     cdef double h = g.P, inputs = g.C, outputs = g.K, products, points, tiles
     cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
-    if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS:
+    if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS or (
+            too_many(g, which, LINE_POINTS)):
         return INFINITY
     if which == GRAD_W and <double>g.N * g.P * g.Q > MOST_PIXELS:
         return INFINITY

@@ -18,7 +18,7 @@ from minigrad._kernels.conv cimport (
 from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, conv_pass, takes_images
 from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry
 from minigrad._kernels.conv_images cimport (
-    plan_images, plan_images_grad_w, plan_lines, plan_lines_grad_w)
+    LINE_POINTS, plan_images, plan_images_grad_w, plan_lines, plan_lines_grad_w)
 from minigrad._kernels.conv_plan cimport (
     band_count, carve, plan_forward, plan_forward_taps, plan_grad_w, plan_phase, table_bytes,
     tables)
@@ -34,13 +34,9 @@ cnp.import_array()
 
 cdef epilogue NOTHING = [NULL, NULL, NULL, False, NULL, NULL]
 
-
 cdef enum conv_way:
     CHANNELS, IMAGES                 # what vectors run over, by the definition
     LINES, LINES_BACK                # images, by Winograd's algorithm; its adjoint, of grad_x
-
-cdef enum:
-    LINE_POINTS = 8                  # of a line's tile, for five taps
 
 
 cdef conv_way way_of(const geometry *g, conv_pass which, int typenum) noexcept:
