@@ -99,7 +99,7 @@ def test_neighboring_channels_keep_their_bits(name, dtype):
     check_case(name, dtype)
 
 
-@pytest.mark.parametrize("isa", ("sse2", "avx2", "avx512"))
+@pytest.mark.parametrize("isa", dispatch.isas())
 def test_under_every_instruction_set(isa):
     if isa == dispatch.isa():
         pytest.skip("the tests above ran under it")
