@@ -53,6 +53,7 @@ cdef double POINT = 2                  # a vector on its way to a point of a lin
 cdef double SUM_POINT = 5              # a sum at a point of a line, on its way there and back
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
 
+cdef double PIXEL_WEIGHTS = 512        # of 1x1 layers, for each pixel: grad_w as a dense product
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
 cdef double MOST_ROWS = 4e6            # numbers of the im2row matrix; grad_x makes it in pieces
 cdef Py_ssize_t MOST_TAPS = 576        # channels x taps that the tables of `conv_images` hold
@@ -170,7 +171,7 @@ cdef bint takes_rows(const geometry *g, conv_pass which, int typenum) noexcept:
     cdef int lanes = table_for(typenum).lanes
     if g.R == 1 and g.S == 1:
         return which == GRAD_W and is_plain(g) and (
-            512 * <double>g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
+            PIXEL_WEIGHTS * g.N * g.P * g.Q <= <double>g.group_c * g.group_k)
     return by_rows(g, which, lanes) < min(by_channels(g, which, lanes), by_images(g, which, lanes))
 
 

@@ -16,7 +16,7 @@ from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t VECTORS = 4096         # of a band's inputs and outputs: 256 KiB, on AVX-512
 cdef Py_ssize_t SUM_PIXELS = 128       # of a band in grad_w: three of their planes are in L1
-cdef Py_ssize_t POINT_VECTORS = 6144   # the same of a band by lines, at all points
+cdef Py_ssize_t POINT_VECTORS = 6144   # inputs and outputs of a band by lines, at all points
 cdef Py_ssize_t LINE_PARTS = 4         # of the sums of grad_w by lines, which are large: at least,
 cdef Py_ssize_t LINE_BANDS = 8         # and one for so many bands, for its accuracy
 cdef Py_ssize_t LINE = 4               # columns of a tile, as in lines.h

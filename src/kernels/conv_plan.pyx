@@ -278,7 +278,8 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item)
         choose_places(b, pixels, mr, 2.0 * p.group_outputs / nr)
     else:
         choose_bands(b, pixels)
-    finish_bands(b, t, b.channels * item <= 512 or b.channels * item % SAME_SETS != 0 or (
+    # x is read where it lies, but by many panels where its pixels compete for cache sets
+    finish_bands(b, t, b.channels * item <= SAME_SETS or b.channels * item % SAME_SETS != 0 or (
         p.panels <= 2), b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr

@@ -7,7 +7,8 @@
  * against 15 loads, and a panel of B is read half as often.  Panels of at most VL columns get tiles
  * of 8 rows, one vector wide.  Rows past the last full tile get kernels of fewer rows, columns past
  * the last whole vector are loaded and stored by lanes: no slow generic loop anywhere.  Unrolling k
- * was tried: slower.
+ * was tried: slower.  Rows that are neighbors in memory, as channels are in a weight gradient,
+ * share one address (`together`), which matters where there are twelve.
  * A sum may leave out depths that are known to add nothing: each tile then has its `depth_runs`
  * (padding.h makes them), and `skips` is a constant as well, so that nobody else pays for it.
  * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied.

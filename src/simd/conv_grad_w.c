@@ -56,10 +56,11 @@ static const real *gy_panels(const conv_grad_w_plan *p, const band_range *r, int
     return room;
 }
 
-/* Whether the panels of n output channels of gy are finite. */
+/* Whether the panels of n output channels of gy are finite; of the last one, the lanes written. */
 static int finite_panels_of(const real *gy, intptr_t n, intptr_t pixels) {
     int finite = 1;
-    for (intptr_t j = 0; j < n; j += NR) finite &= all_finite(gy + j * pixels, pixels * NR);
+    for (; n > VL; n -= NR, gy += pixels * NR) finite &= all_finite(gy, pixels * NR);
+    for (intptr_t q = 0; n > 0 && q < pixels; q++) finite &= all_finite(gy + q * NR, n);
     return finite;
 }
 

@@ -8,8 +8,6 @@ kernel runs, but it is never Winograd's (`test_winograd.py`). As a program, this
 
 import ctypes
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import product
 
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from minigrad import threads
 from minigrad._kernels import conv as kernel
 from minigrad._kernels import conv_choice, dispatch, memory
+from tests.kernels.child import printed
 from tests.layouts import LAYOUTS, check_memory, is_channels_last, lay, same, u
 from tests.strategies import FLOATS, SEEDS, Axis, Conv, integers, reals
 
@@ -177,13 +176,10 @@ def test_fixed_layers_equal_the_definition(dtype, name):
 @pytest.mark.parametrize("isa", dispatch.isas())
 def test_every_instruction_set_is_exact_in_poisoned_memory(isa):
     """The child's fresh memory is NaN; its batches have 1 to 50 images, for any vector length."""
-    env = {**os.environ, "MINIGRAD_ISA": isa, "MINIGRAD_POISON": "1"}
-    command = [sys.executable, "-m", "tests.kernels.test_conv_narrow"]
-    run = subprocess.run(command, env=env, capture_output=True, text=True)
-    if "this CPU does not have" in run.stderr:
+    found = printed(isa, "-m", "tests.kernels.test_conv_narrow", MINIGRAD_POISON="1")
+    if found is None:
         pytest.skip(f"this CPU has no {isa}")
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == [isa, str(2 * (len(LAYERS) + 50))]
+    assert found.split() == [isa, str(2 * (len(LAYERS) + 50))]
 
 
 @given(case=narrow())

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from minigrad._kernels import conv, dispatch, elementwise, memory, norm, pool, threads
+from tests.kernels.child import printed
 from tests.kernels.probe import THREADS, convolutions, digest, masks, others, pools, products
 from tests.layouts import same
 from tests.strategies import FLOATS, reals
@@ -23,16 +24,8 @@ from tests.strategies import FLOATS, reals
 @functools.cache
 def probe(isa):
     """The report of `tests.kernels.probe` under an instruction set; None if the CPU lacks it."""
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.probe"],
-        env={**os.environ, "MINIGRAD_ISA": isa},
-        capture_output=True,
-        text=True,
-    )
-    if "this CPU does not have" in run.stderr:
-        return None
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    found = printed(isa, "-m", "tests.kernels.probe")
+    return found and json.loads(found)
 
 
 def available():

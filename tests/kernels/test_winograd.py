@@ -4,7 +4,7 @@ The judge, the units of errors and the gate are those of `winograd_probe.py`. Ge
 `strategies.winograd_convs`: 3x3 and 5x5, every size modulo 4, padding of 0 to R + 1 on each side,
 channels around every vector length, groups, tiny maps, wide and tall images.
 
-Where to go next: `test_winograd_limits.py` (special values, huge channels, memory, refusals).
+Where to go next: `test_winograd_limits.py` (special values, huge channels, refusals).
 """
 
 from collections import Counter

@@ -23,13 +23,12 @@ from minigrad.reference import conv as ref
 from tests.kernels.probe import THREADS
 from tests.kernels.test_winograd_limits import (
     SPECIALS,
-    check_nothing_behind,
     check_spread,
-    mark_the_pool,
     of_weight,
     one_pass,
     reach,
 )
+from tests.kernels.test_winograd_memory import check_nothing_behind, mark_the_pool
 from tests.kernels.winograd_probe import check_gate, operands, rms, units
 from tests.layouts import check_memory, is_channels_last, lay, same
 from tests.strategies import SEEDS, Axis, Conv

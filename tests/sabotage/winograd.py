@@ -4,7 +4,7 @@ from tests.sabotage.fault import faults_in
 
 WINOGRAD = (
     "tests/kernels/test_winograd_isa.py tests/kernels/test_winograd.py "
-    "tests/kernels/test_winograd_limits.py"
+    "tests/kernels/test_winograd_limits.py tests/kernels/test_winograd_memory.py"
 )
 DEEP = "tests/kernels/test_winograd_deep.py tests/kernels/test_winograd_deep_edges.py " + WINOGRAD
 MERGE = "tests/kernels/test_conv_large.py"
