@@ -16,7 +16,7 @@ from numpy cimport ndarray
 from minigrad._kernels.conv cimport (
     conv_forward_kernels, conv_forward_plan, conv_grad_w_kernels, conv_grad_w_plan)
 from minigrad._kernels.conv_choice cimport FORWARD, GRAD_W, GRAD_X, conv_pass, takes_images
-from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry
+from minigrad._kernels.conv_geometry cimport epilogue, flop_of, geometry, is_plain
 from minigrad._kernels.conv_images cimport (
     LINE_POINTS, plan_images, plan_images_grad_w, plan_lines, plan_lines_grad_w)
 from minigrad._kernels.conv_plan cimport (
@@ -133,6 +133,15 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop,
 
 # --- the three passes --------------------------------------------------------------------------
 
+cdef geometry pixel_by_pixel(const geometry *g) noexcept:
+    """g; where pixels do not meet, all of them as one row, so that bands need not end with rows."""
+    cdef geometry row = g[0]
+    if is_plain(g) and g.stride_h == 1 and g.stride_w == 1:
+        row.W = row.Q = g.N * g.H * g.W
+        row.N = row.H = row.P = 1
+    return row
+
+
 cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end, bint lines,
                 ndarray y) except -1:
     cdef conv_forward_plan p
@@ -140,7 +149,14 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end, bi
     cdef conv_way way = LINES if lines else CHANNELS
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
+    cdef geometry row
     try:
+        if not lines and end.scale == NULL and end.mean == NULL and takes_images(
+                g, FORWARD, typenum):
+            way = IMAGES
+        if way == CHANNELS:
+            row = pixel_by_pixel(g)
+            g = &row
         plan_forward_taps(g, t, &p)
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
@@ -154,9 +170,6 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end, bi
         p.w_out = g.group_c * p.w_in
         p.w_group = g.group_k * p.w_out
         p.bias, p.scale, p.residual, p.relu = end.bias, end.scale, end.residual, end.relu
-        if not lines and end.scale == NULL and end.mean == NULL and takes_images(
-                g, FORWARD, typenum):
-            way = IMAGES
         run_forward(&p, t, typenum, flop_of(g), way, end, memo_of(w))
     finally:
         scratch_free(memory)
@@ -172,7 +185,11 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, bint lines,
     cdef conv_way way = LINES_BACK if lines else way_of(g, GRAD_X, typenum)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
+    cdef geometry row
     try:
+        if way == CHANNELS:
+            row = pixel_by_pixel(g)
+            g = &row
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(gy), g.N, g.K
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_k, 1, 1
         p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(gx), g.H, g.W, g.C
@@ -198,17 +215,21 @@ cdef int direct_grad_w(const geometry *g, ndarray gy, ndarray x, bint lines,
     cdef conv_forward_plan taps
     cdef conv_grad_w_plan p
     cdef int typenum = cnp.PyArray_TYPE(x)
+    cdef conv_way way = LINES if lines else way_of(g, GRAD_W, typenum)
     cdef void *memory = scratch(table_bytes(g))
     cdef tables t = carve(g, memory)
+    cdef geometry row
     try:
+        if way == CHANNELS:
+            row = pixel_by_pixel(g)
+            g = &row
         plan_forward_taps(g, t, &taps)
         p.band = taps.band
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
         p.gy, p.grad_w = cnp.PyArray_DATA(gy), cnp.PyArray_DATA(gw)
         p.groups, p.group_outputs = g.groups, g.group_k
-        run_grad_w(&p, t, typenum, flop_of(g),
-                   LINES if lines else way_of(g, GRAD_W, typenum))
+        run_grad_w(&p, t, typenum, flop_of(g), way)
     finally:
         scratch_free(memory)
     return 0

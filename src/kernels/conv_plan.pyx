@@ -16,6 +16,7 @@ from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
+cdef Py_ssize_t POINTWISE = 1024       # the same for a single tap: sums are stored less often
 cdef double WORTH_SKIPPING = 0.93      # of the products left, or fewer
 cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
 cdef Py_ssize_t IMAGES = 16            # of a band, at most, so that a tile meets few places
@@ -25,7 +26,8 @@ cdef Py_ssize_t PIXELS = 400           # of a band in the forward pass
 cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w sums, and what of
 cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in L2
 cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as much of x in L1
-cdef Py_ssize_t SAME_SETS = 512        # bytes between pixels of which 112 do not fit into L1
+cdef Py_ssize_t SAME_SETS = 512        # bytes between pixels of which 112 do not fit into L1,
+cdef Py_ssize_t SAME_SET = 4096        # and of which no more than 8 or 12 do
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
 
@@ -152,6 +154,8 @@ cdef double share_met(const conv_band *b) noexcept nogil:
 cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil:
     """Channels whose products are summed, over all taps, before those of the next channels."""
     cdef double share = max(share_met(b), LEAST_SHARE)
+    if b.h.taps * b.w.taps == 1:
+        return choose_chunk(b.group_channels, 1, POINTWISE)
     return choose_chunk(b.group_channels, b.h.taps * b.w.taps, <Py_ssize_t>(DEPTH / share))
 
 
@@ -178,6 +182,14 @@ cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil:
     set_slots(&b.h)
     set_slots(&b.w)
     b.band_pixels = b.image_block * b.h.block * b.w.block
+
+
+cdef void choose_tiles(conv_band *b, Py_ssize_t pixels, int mr) noexcept nogil:
+    """Bands of about `pixels` outputs; parts of a single row are whole tiles of mr of them."""
+    choose_bands(b, pixels)
+    if b.images * b.h.count == 1 and b.w.blocks > 1:
+        b.w.block = b.band_pixels = parts(b.w.block, mr) * mr
+        set_slots(&b.w)
 
 
 cdef Py_ssize_t images_beside(const conv_band *b, Py_ssize_t pixels, int mr,
@@ -264,7 +276,7 @@ cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
 cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t pixels, wanted
+    cdef Py_ssize_t pixels, wanted, few = 8 if b.h.taps * b.w.taps == 1 else 2
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels
     flop *= b.h.taps * b.w.taps * b.images * b.h.count * b.w.count
     b.chunk = forward_chunk(b)
@@ -277,10 +289,10 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item)
     if p.skips_padding:
         choose_places(b, pixels, mr, 2.0 * p.group_outputs / nr)
     else:
-        choose_bands(b, pixels)
+        choose_tiles(b, pixels, mr)
     # x is read where it lies, but by many panels where its pixels compete for cache sets
     finish_bands(b, t, b.channels * item <= SAME_SETS or b.channels * item % SAME_SETS != 0 or (
-        p.panels <= 2), b.chunk)
+        p.panels <= few), b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)
@@ -325,7 +337,7 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     pixels = b.images * b.h.count * b.w.count // p.parts
     p.skips_padding = share < 1
     choose_bands(b, max(48, min(<Py_ssize_t>(SUM_PIXELS / max(share, LEAST_SHARE)), pixels)))
-    competes = b.channels * item > 256 and (taps > 1 or b.channels * item % SAME_SETS == 0)
+    competes = b.channels * item > 256 and (taps > 1 or b.channels * item % SAME_SET == 0)
     finish_bands(b, t, not competes, b.chunk)
     p.parts = min(p.parts, band_count(b))
 

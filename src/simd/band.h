@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conv.h"
+#include "gemm.h"
 #include "vec.h"
 
 /* The part of the output that one band computes. */
@@ -186,6 +187,39 @@ INLINE intptr_t operand_offsets(const conv_band *b, const band_range *r, intptr_
     }
     const intptr_t row = b->w.size * b->channels;
     return pixel_offsets(r, b->h.size * row, b->h.step * row, b->w.step * b->channels, at);
+}
+
+/* Pixels first .. end of src, `channels` from c0 on, as rows to ask for (gemm.h). */
+INLINE upcoming pixels_ahead(const void *src, intptr_t first, intptr_t end, intptr_t pitch,
+                             intptr_t c0, intptr_t channels) {
+    const intptr_t item = sizeof(real);
+    return (upcoming){.from = (const char *)src + (first * pitch + c0) * item,
+                      .rows = end > first ? end - first : 0,
+                      .bytes = channels * item,
+                      .step = pitch * item};
+}
+
+/* The pixels that band `index` reads, where they lie side by side; else, or past the last: none. */
+INLINE upcoming band_ahead(const conv_band *b, intptr_t index, intptr_t c0, intptr_t valid) {
+    const conv_axis *h = &b->h, *w = &b->w;
+    if (index >= band_count(b) || !h->dense || !w->dense || (w->blocks > 1 && h->size > 1))
+        return (upcoming){0};
+    const band_range r = band_at(b, index);
+    const intptr_t top = slot_source(h, r.i0, 0), left = slot_source(w, r.j0, 0);
+    const intptr_t rows = top + slots_used(h, r.rows), cols = left + slots_used(w, r.cols);
+    const intptr_t first = (r.n0 * h->size + (top > 0 ? top : 0)) * w->size;
+    const intptr_t last = ((r.n0 + r.images - 1) * h->size + least(rows, h->size) - 1) * w->size;
+    return pixels_ahead(b->src, first + (left > 0 ? left : 0), last + least(cols, w->size),
+                        b->channels, c0, valid);
+}
+
+/* The outputs of band `index`, of an array with `pitch` elements from one to the next. */
+INLINE upcoming outputs_ahead(const conv_band *b, intptr_t index, const void *src, intptr_t pitch,
+                              intptr_t c0, intptr_t channels) {
+    if (index >= band_count(b) || (b->w.blocks > 1 && b->h.count > 1)) return (upcoming){0};
+    const band_range r = band_at(b, index);
+    const intptr_t first = (r.n0 * b->h.count + r.i0) * b->w.count + r.j0;
+    return pixels_ahead(src, first, first + r.images * r.rows * r.cols, pitch, c0, channels);
 }
 
 /* Scratch of one thread, carved into aligned pieces. */

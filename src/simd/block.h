@@ -11,7 +11,8 @@
  * share one address (`together`), which matters where there are twelve.
  * A sum may leave out depths that are known to add nothing: each tile then has its `depth_runs`
  * (padding.h makes them), and `skips` is a constant as well, so that nobody else pays for it.
- * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied.
+ * The rows of the next tile are asked for, a cache line at a time, while this one is multiplied;
+ * and what the caller reads next, a little with every tile (`upcoming`).
  */
 #ifndef MINIGRAD_BLOCK_H
 #define MINIGRAD_BLOCK_H
@@ -144,8 +145,14 @@ INLINE int side_by_side(const intptr_t *at) {
     return each;
 }
 
+/* Some of the rows that are read after this block. */
+INLINE void ask_for(upcoming *u) {
+    for (intptr_t i = least(u->rows, u->at_once); i > 0; i--, u->rows--, u->from += u->step)
+        for (intptr_t byte = 0; byte < u->bytes; byte += 64) PREFETCH_L2(u->from + byte);
+}
+
 /* All rows of C in one panel's columns. */
-INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
+INLINE void panel(const int skips, intptr_t m, int cols, tile_args t, upcoming *next) {
     const int rows = cols > VL ? MR : TALL;
     tile_kernel *last = skips ? (cols > VL ? wide_skipping : narrow_skipping)
                               : (cols > VL ? wide_tile : narrow_tile);
@@ -155,6 +162,8 @@ INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
             for (int i = MR; t.flags & BLOCK_ACCUMULATE && i < 2 * MR && i < m; i++)
                 PREFETCH(t.c + t.c_at[i]); /* the next tile starts from there */
             t.next = m >= 2 * MR ? t.row_at[MR] - t.row_at[0] : 0;
+            ask_for(next);
+            ask_for(next + 1);
             if (side_by_side(t.row_at))
                 tile(MR, NV, 0, skips, 1, &t);
             else
@@ -170,6 +179,9 @@ INLINE void panel(const int skips, intptr_t m, int cols, tile_args t) {
  * wide has the runs of depths of every MR rows of A, tall those of every TALL rows. */
 INLINE void all_panels(const int skips, const block_args *p, const depth_runs *wide,
                        const depth_runs *tall) {
+    const intptr_t tiles = p->m / MR * (p->n / NR);
+    upcoming next[2] = {p->next[0], p->next[1]};
+    for (int i = 0; i < 2; i++) next[i].at_once = tiles ? (next[i].rows + tiles - 1) / tiles : 0;
     for (intptr_t j = 0; j < p->n; j += NR) {
         const int cols = (int)(p->n - j < NR ? p->n - j : NR);
         real bias[NR] = {0};
@@ -185,7 +197,7 @@ INLINE void all_panels(const int skips, const block_args *p, const depth_runs *w
                              .depth = p->depth,
                              .runs = cols > VL ? wide : tall,
                              .flags = p->flags};
-        panel(skips, p->m, cols, t);
+        panel(skips, p->m, cols, t, next);
     }
 }
 

@@ -95,8 +95,12 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .c = (real *)p->partial + index * taps * p->out_pitch,
                        .m = taps,
                        .n = (n + VL - 1) / VL * VL};
-    const intptr_t bands = band_count(&p->in);
-    for (intptr_t band = bands * part / p->parts; band < bands * (part + 1) / p->parts; band++) {
+    const intptr_t bands = band_count(&p->in), end = bands * (part + 1) / p->parts;
+    const intptr_t first_c = group * p->in.group_channels + c0, K = p->groups * p->group_outputs;
+    const intptr_t valid = least(p->in.chunk, p->in.group_channels - c0);
+    const intptr_t first_k = group * p->group_outputs + k0;
+    for (intptr_t band = bands * part / p->parts; band < end; band++) {
+        const intptr_t next = band + 1 < end ? band + 1 : bands;
         band_range r = band_at(&p->in, band);
         if (p->skips_padding) {
             r.order = BY_PLACE;
@@ -104,9 +108,10 @@ static void task(const void *plan, intptr_t index, void *scratch) {
         }
         args.depth = operand_offsets(&p->in, &r, pixel_at);
         args.panel_step = args.depth * NR;
-        args.a = band_operand(&p->in, &r, group * p->in.group_channels + c0,
-                              least(p->in.chunk, p->in.group_channels - c0), 0, x_room);
-        args.b = gy_panels(p, &r, group * p->group_outputs + k0, n, args.depth, gy_at, gy_room);
+        args.a = band_operand(&p->in, &r, first_c, valid, 0, x_room);
+        args.b = gy_panels(p, &r, first_k, n, args.depth, gy_at, gy_room);
+        args.next[0] = band_ahead(&p->in, next, first_c, valid);
+        args.next[1] = outputs_ahead(&p->in, next, p->gy, K, first_k, n);
         if (p->skips_padding && finite_panels_of(args.b, n, args.depth))
             all_panels(1, &args, runs, runs + wide_tiles(p));
         else

@@ -33,6 +33,13 @@ typedef struct {
     intptr_t first, length, step, count;
 } depth_runs;
 
+/* Rows of memory that are read after a block, `bytes` of each, `step` bytes apart: they are asked
+ * for, a cache line at a time, while the block is computed, `at_once` of them with every tile. */
+typedef struct {
+    const char *from;
+    intptr_t rows, bytes, step, at_once;
+} upcoming;
+
 typedef struct {
     const void *a;
     const intptr_t *row_at, *col_at; /* m and depth offsets, in elements */
@@ -42,6 +49,7 @@ typedef struct {
     const void *bias;                /* n values that C starts from, or NULL */
     intptr_t m, n, depth;
     intptr_t panel_step;
+    upcoming next[2];                /* at_once is not set; rows: 0 where nothing is known */
     int flags;                       /* ACCUMULATE: C starts from itself; RELU: ends as max(0, .) */
 } block_args;
 

@@ -185,3 +185,25 @@ def test_adjoint_identity(stride, groups, seed):
     y = kernel.conv2d(x, w, **kw)
     size = (abs(y) * abs(gy)).sum()
     assert abs((gw * w).sum() - (y * gy).sum()) <= 1e-12 * size
+
+
+@DTYPES
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("c, k, channels", [(3, 5, 1), (20, 35, 1), (64, 130, 2), (1100, 33, 2)])
+def test_bands_that_end_amid_images_are_the_same_convolution(dtype, groups, c, k, channels):
+    """Pixels of 1x1 layers are cut as one row, whatever image they belong to."""
+    kw = PLAIN | {"groups": groups}
+    size, n = ((7, 13), 11) if c < 1000 else ((5, 3), 7)
+    gy, x, w_shape = problem(n, c, k, size, kw, dtype)
+    w = integers(np.random.default_rng(1), w_shape, dtype)
+    if channels == 2:  # x and gy are some channels of a wider array
+        x, gy = (np.concatenate([a, a], axis=1)[:, : a.shape[1]] for a in (x, gy))
+    options = {"algorithm": "direct"} | kw
+    filters = w.reshape(groups, k, c).astype(np.float64)
+    rows = x.astype(np.float64).reshape(n, groups, c, -1)
+    y = (filters @ rows).reshape(gy.shape)
+    back = filters.swapaxes(1, 2) @ gy.astype(np.float64).reshape(n, groups, k, -1)
+    same_numbers = np.testing.assert_array_equal
+    same_numbers(kernel.conv2d(x, w, None, **options), y)
+    same_numbers(kernel.conv2d_grad_x(gy, w, x_shape=x.shape, **options), back.reshape(x.shape))
+    same_numbers(kernel.conv2d_grad_w(gy, x, w_shape=w_shape, **options), definition(gy, x, kw))

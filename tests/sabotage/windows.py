@@ -198,6 +198,9 @@ FAULTS = [
         ("bias-gradient-of-the-first-part", "(<object>sums).sum(axis=0)", "(<object>sums)[0]"),
     ]),
     *faults_in("src/kernels/conv_direct.pyx", CONV, [
+        ("pixels-of-the-first-image", "row.Q = g.N * g.H * g.W", "row.Q = g.H * g.W"),
+        ("strided-pixels-side-by-side",
+         "is_plain(g) and g.stride_h == 1 and g.stride_w == 1", "is_plain(g) and g.stride_h == 1"),
         ("short-run-of-channels-not-merged",
          "else parts(p.band.chunk, MERGED))", "else max(1, p.band.chunk // MERGED))"),
     ]),
