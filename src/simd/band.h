@@ -196,6 +196,7 @@ INLINE upcoming pixels_ahead(const void *src, intptr_t first, intptr_t end, intp
     return (upcoming){.from = (const char *)src + (first * pitch + c0) * item,
                       .rows = end > first ? end - first : 0,
                       .bytes = channels * item,
+                      .run = end - first,
                       .step = pitch * item};
 }
 

@@ -145,10 +145,14 @@ INLINE int side_by_side(const intptr_t *at) {
     return each;
 }
 
-/* Some of the rows that are read after this block. */
+/* Some of the rows that are read or stored to after this block. */
 INLINE void ask_for(upcoming *u) {
-    for (intptr_t i = least(u->rows, u->at_once); i > 0; i--, u->rows--, u->from += u->step)
-        for (intptr_t byte = 0; byte < u->bytes; byte += 64) PREFETCH_L2(u->from + byte);
+    for (intptr_t i = least(u->rows, u->at_once); i > 0; i--, u->rows--, u->first++) {
+        const char *row = u->from + u->first / u->run * u->jump + u->first % u->run * u->step;
+        for (intptr_t byte = 0; u->stored && byte < u->bytes; byte += 64)
+            PREFETCH_STORE(row + byte);
+        for (intptr_t byte = 0; !u->stored && byte < u->bytes; byte += 64) PREFETCH_L2(row + byte);
+    }
 }
 
 /* All rows of C in one panel's columns. */

@@ -33,11 +33,15 @@ typedef struct {
     intptr_t first, length, step, count;
 } depth_runs;
 
-/* Rows of memory that are read after a block, `bytes` of each, `step` bytes apart: they are asked
- * for, a cache line at a time, while the block is computed, `at_once` of them with every tile. */
+/* Memory that is read or stored to after a block: it is asked for, a cache line at a time, while
+ * the block is computed, `at_once` rows with every tile.  Row i, `bytes` long, starts at
+ * from + i / run * jump + i % run * step. */
 typedef struct {
     const char *from;
-    intptr_t rows, bytes, step, at_once;
+    intptr_t first, rows, bytes;     /* rows first .. first + rows */
+    intptr_t run, step, jump;
+    intptr_t at_once;
+    int stored;
 } upcoming;
 
 typedef struct {

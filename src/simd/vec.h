@@ -305,13 +305,16 @@ INLINE void pack_lanes(const real *src, intptr_t lane, intptr_t lanes, intptr_t 
 
 #define LINE (64 / (int)sizeof(real)) /* numbers in a cache line */
 
-/* Ask for a cache line that will be needed soon, or (L2) later on; any address will do. */
+/* Ask for a cache line that will be read soon, or read or stored to later on (L2); any address will
+ * do. */
 #if defined(__GNUC__)
 #define PREFETCH(p) __builtin_prefetch(p)
 #define PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
+#define PREFETCH_STORE(p) __builtin_prefetch(p, 1, 2)
 #else
 #define PREFETCH(p) ((void)(p))
 #define PREFETCH_L2(p) ((void)(p))
+#define PREFETCH_STORE(p) ((void)(p))
 #endif
 
 /* Denormals are flushed inside float32 kernels only; the caller's mode comes back. */

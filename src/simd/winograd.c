@@ -31,6 +31,40 @@ static void pack_task(const void *plan, intptr_t index, void *scratch) {
     fp_leave(mode);
 }
 
+enum { MANY_OUTPUTS = 64 };          /* of a task: with fewer, products are too short for this */
+
+/* A core that stores to a line which it does not have reads it first.  So the lines that tiles first
+ * .. last are stored to are asked for while the products are computed: a rectangle of one row of
+ * tiles, or the rows of several. */
+static upcoming outputs_of(const winograd_plan *p, intptr_t first, intptr_t last, intptr_t k0,
+                           intptr_t n) {
+    const winograd_tiles *in = &p->in;
+    const intptr_t m = TILE + 1 - in->taps, pixel = p->out_pitch * (intptr_t)sizeof(real);
+    const tile_place a = place_of(in, first), b = place_of(in, last - 1);
+    const int one_row = a.n == b.n && a.i == b.i;
+    const intptr_t row = a.n * in->rows + a.i;
+    const intptr_t rows = one_row ? least(m, in->rows - a.i)
+                                  : b.n * in->rows + least(b.i + m, in->rows) - row;
+    const intptr_t run = one_row ? least((last - first) * m, in->cols - a.j) : in->cols;
+    const real *start = (const real *)p->out + k0;
+    if (n < MANY_OUTPUTS) return (upcoming){0};
+    return (upcoming){.from = (const char *)start + (row * in->cols + one_row * a.j) * pixel,
+                      .rows = rows * run,
+                      .bytes = n * (intptr_t)sizeof(real),
+                      .run = run,
+                      .step = pixel,
+                      .jump = in->cols * pixel,
+                      .stored = 1};
+}
+
+/* The share of point t. */
+INLINE upcoming share_of(intptr_t t, const upcoming *all) {
+    upcoming share = *all;
+    share.first = all->rows * t / POINTS;
+    share.rows = all->rows * (t + 1) / POINTS - share.first;
+    return share;
+}
+
 static void task(const void *plan, intptr_t index, void *scratch) {
     const winograd_plan *p = plan;
     const unsigned mode = fp_enter();
@@ -49,10 +83,12 @@ static void task(const void *plan, intptr_t index, void *scratch) {
                        .m = last - first,
                        .n = (n + VL - 1) / VL * VL,
                        .panel_step = C * NR};
+    const upcoming stored = outputs_of(p, first, last, group * p->group_outputs + k0, n);
     for (intptr_t c = 0; c < C; c += p->depth) {
         args.depth = least(p->depth, C - c);
         transform_inputs(&p->in, first, last, group * C + c, args.depth, zeros, v);
         for (intptr_t t = 0; t < POINTS; t++) {
+            if (c + p->depth >= C) args.next[0] = share_of(t, &stored);
             args.a = v + t * p->in.slab;
             args.b = u + t * p->packed_slab + c * NR;
             args.c = product + t * p->slab;
