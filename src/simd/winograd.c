@@ -34,8 +34,8 @@ static void pack_task(const void *plan, intptr_t index, void *scratch) {
 enum { MANY_OUTPUTS = 64 };          /* of a task: with fewer, products are too short for this */
 
 /* A core that stores to a line which it does not have reads it first.  So the lines that tiles
- * first .. last are stored to are asked for while the products are computed: a rectangle of one row of
- * tiles, or the rows of several. */
+ * first .. last are stored to are asked for while the products are computed: a rectangle of one
+ * row of tiles, or the rows of several. */
 static upcoming outputs_of(const winograd_plan *p, intptr_t first, intptr_t last, intptr_t k0,
                            intptr_t n) {
     const winograd_tiles *in = &p->in;
