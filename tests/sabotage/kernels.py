@@ -100,7 +100,8 @@ FAULTS = [
          "vreal a = f(vload(x + i), vload(y));"),
     ]),
     *faults_in("src/simd/copying.c", COPYING, [
-        ("third-channel-turned-wrong", "SHUFFLE4(c, ab1, 2, 6, 7, 3)", "SHUFFLE4(c, ab1, 2, 7, 6, 3)"),
+        ("third-channel-turned-wrong",
+         "SHUFFLE4(c, ab1, 2, 6, 7, 3)", "SHUFFLE4(c, ab1, 2, 7, 6, 3)"),
         ("last-pixels-not-turned", "pack_lanes(from + p, channel, channels, pixels - p, ",
          "pack_lanes(from + p, channel, channels, (pixels - p) / 4 * 4, "),
         ("fill-closes-gaps", "const int dense = t->pixel == channels;",
