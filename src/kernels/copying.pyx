@@ -61,8 +61,6 @@ cdef bint read_side(ndarray a, Side *side) noexcept:
             return False
     side.image, side.at.channel = cnp.PyArray_STRIDE(a, 0) // item, cnp.PyArray_STRIDE(a, 1) // item
     side.row, side.at.pixel = cnp.PyArray_STRIDE(a, 2) // item, cnp.PyArray_STRIDE(a, 3) // item
-    if cnp.PyArray_DIM(a, 1) == 1:
-        side.at.channel = 1          # NumPy leaves the stride of a single one to chance
     if cnp.PyArray_DIM(a, 3) == 1:
         side.at.pixel = side.row     # a column: its rows are the pixels
     return True

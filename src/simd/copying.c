@@ -2,10 +2,10 @@
  *
  * Design: five ways, chosen by the strides.
  *
- *     channels side by side, here and there      rows, vector by vector
+ *     either side by side, here and there        rows, vector by vector
  *     pixels here, channels there                NCHW to channels-last: 4 x 4 transposed at a time
  *     channels here, pixels there                the way back
- *     one number everywhere, channels there      rows again
+ *     one number everywhere, either there        rows again
  *     anything else                              number by number
  *
  * Three channels, those of photographs, have a way of their own: four pixels of them are three
@@ -87,14 +87,18 @@ static void copy_pixels(const void *src, const pixel_strides *f, void *dst, cons
     const real *from = src;
     real *to = dst;
     const int dense = t->pixel == channels;
-    if (f->channel == 1 && t->channel == 1)
+    if (f->channel == 1 && t->channel == 1 && channels > 1)
         rows(from, f->pixel, to, t->pixel, pixels, channels);
+    else if (f->pixel == 1 && t->pixel == 1)
+        rows(from, f->channel, to, t->channel, channels, pixels);
     else if (f->pixel == 1 && t->channel == 1)
         turn(from, f->channel, to, t->pixel, pixels, channels);
     else if (f->channel == 1 && t->pixel == 1)
         turn_back(from, f->pixel, to, t->channel, pixels, channels);
     else if (f->channel == 0 && f->pixel == 0 && t->channel == 1)
         fill(*from, to, t->pixel, dense ? 1 : pixels, dense ? pixels * channels : channels);
+    else if (f->channel == 0 && f->pixel == 0 && t->pixel == 1)
+        fill(*from, to, t->channel, channels, pixels);
     else
         for (intptr_t p = 0; p < pixels; p++)
             for (intptr_t c = 0; c < channels; c++)

@@ -71,6 +71,18 @@ def test_one_number_fills_all(shape):
         assert same(out, np.full(shape, value))
 
 
+@pytest.mark.parametrize("width", (1, 2, 3, 17))
+def test_neighboring_channels_are_written_between_the_others(width):
+    shape = (2, width, 50, 60)
+    x = bits(np.random.default_rng(2), np.float32, shape)
+    for source in (x, lay(x, "channels_last"), np.broadcast_to(np.float32(7), shape)):
+        big, expected = (lay(np.ones((2, width + 2, 50, 60), np.float32), "channels_last")
+                         for _ in range(2))  # fmt: skip
+        kernel.assign(big[:, 1:-1], source)
+        np.copyto(expected[:, 1:-1], source)
+        assert same(big, expected)
+
+
 @pytest.mark.parametrize("count", (1, 2, 3))
 def test_the_same_for_any_number_of_threads(count):
     before = threads.get_num_threads()
