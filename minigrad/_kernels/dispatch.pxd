@@ -21,6 +21,12 @@ cdef extern from "table.h" nogil:
         void (*bias_relu)(
             const void *x, const void *b, void *z, Py_ssize_t rows,
             Py_ssize_t columns) noexcept nogil
+    ctypedef struct pixel_strides:
+        intptr_t pixel, channel
+    ctypedef struct copying_kernels:
+        void (*pixels)(
+            const void *src, const pixel_strides *f, void *dst, const pixel_strides *t,
+            Py_ssize_t pixels, Py_ssize_t channels) noexcept nogil
     ctypedef struct dropout_kernels:
         void (*drop)(
             const void *x, const uint8_t *bits, double scale, void *z,
@@ -93,6 +99,7 @@ cdef extern from "table.h" nogil:
         const conv_forward_kernels *conv_lines_grad_x
         const conv_grad_w_kernels *conv_lines_grad_w
         const conv_rows_kernels *conv_rows
+        const copying_kernels *copying
         const loss_kernels *loss
         const lrn_kernels *lrn
         const norm_kernels *norm

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigrad._engine import TensorBase
+from minigrad._kernels.copying import assign
 from minigrad.errors import DTypeError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.select import where
@@ -77,6 +78,15 @@ class Getitem(Op):
         return scatter_add(gz, index=index, shape=x_shape)
 
 
+def filled(x: Array, shape: Shape, value: Any) -> Array:
+    """An array of one value, of x's dtype and, where it has as many axes, in x's memory order."""
+    if x.ndim != len(shape):
+        return np.full(shape, value, x.dtype)
+    z: Array = np.empty_like(x, shape=shape)
+    assign(z, np.broadcast_to(np.full((), value, x.dtype), shape))
+    return z
+
+
 class ScatterAdd(Op):
     """z = zeros, with y added in at z[index]: the adjoint of getitem.
 
@@ -90,12 +100,15 @@ class ScatterAdd(Op):
     """
 
     def forward(y, *, index, shape):
-        same_rank = y.ndim == len(shape)  # then in y's memory order
-        z = np.zeros_like(y, shape=shape) if same_rank else np.zeros(shape, y.dtype)
-        if picks_once(index):
-            z[index] = y
-        else:
+        z = filled(y, shape, 0)
+        if not picks_once(index):
             np.add.at(z, index, y)
+            return z
+        place = z[index] if y.ndim == 4 else None
+        if place is not None and place.base is z:
+            assign(place, y)
+        else:
+            z[index] = y
         return z
 
     def grad_y(gz, index):

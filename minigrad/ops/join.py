@@ -19,10 +19,11 @@ from numpy.exceptions import AxisError
 from numpy.typing import NDArray
 
 from minigrad._kernels import join as kernels
+from minigrad._kernels.copying import assign
 from minigrad.errors import ArgError, DTypeError, ShapeError
 from minigrad.op import Op
 from minigrad.ops.geometry import check_bytes
-from minigrad.ops.index import getitem, scatter_add
+from minigrad.ops.index import filled, getitem, scatter_add
 from minigrad.ops.shape import objection
 
 Array = NDArray[Any]
@@ -143,8 +144,8 @@ class Pad(Op):
         check_bytes("pad", padded(x.shape, pad_width), x.itemsize)
         if mode != "constant":
             return x[copies(x.shape, pad_width, mode)]
-        z = np.full_like(x, value, shape=padded(x.shape, pad_width))  # in x's memory order
-        z[inside(x.shape, pad_width)] = x
+        z = filled(x, padded(x.shape, pad_width), value)
+        assign(z[(*inside(x.shape, pad_width), ...)], x)
         return z
 
     def grad_x(gz, x_shape, pad_width, mode):

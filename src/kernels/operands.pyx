@@ -16,6 +16,7 @@ cimport numpy as cnp
 from numpy cimport ndarray
 from libc.string cimport memcpy, memset
 
+from minigrad._kernels.copying cimport copy_images
 from minigrad._kernels.memory cimport empty
 from minigrad._kernels.tasks cimport parts, run_tasks
 from minigrad._kernels.threads cimport team
@@ -63,7 +64,7 @@ cdef ndarray fresh(ndarray a, bint last):
     """A copy of `a` in C order, or in channels-last order."""
     cdef ndarray out = empty(
         cnp.PyArray_NDIM(a), <const Py_ssize_t *>cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), last)
-    if not last or not copy_pixels(a, cnp.PyArray_DATA(out), cnp.PyArray_DIM(a, 1)):
+    if not copy_images(a, out):
         np.copyto(out, a)
     return out
 

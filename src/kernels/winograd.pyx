@@ -283,6 +283,10 @@ cdef void plan_grad_w(winograd_grad_w_plan *p, int lanes, int nr) noexcept nogil
     p.out_pitch = up(min(p.out_block, p.group_outputs), lanes)
     p.narrow = is_narrow(lanes, t.group_channels, p.group_outputs)
     owners = p.groups * p.chunks * p.out_blocks
+    if 1 < owners < TASKS and owners % 2:      # two threads would have unequal shares
+        p.chunk = parts(t.group_channels, p.chunks + 1)
+        p.chunks = parts(t.group_channels, p.chunk)
+        owners = p.groups * p.chunks * p.out_blocks
     p.parts = max(parts(TASKS // 2, owners), min(parts(TASKS, owners), SUM_BYTES // (
         4 * POINTS * owners * p.chunk * p.out_pitch)))
     p.parts = max(1, min(p.parts, t.tiles // (SUM_TILES // 2)))

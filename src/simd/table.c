@@ -15,6 +15,7 @@ extern const conv_forward_kernels NAME(conv_lines_kernels);
 extern const conv_forward_kernels NAME(conv_lines_grad_x_kernels);
 extern const conv_grad_w_kernels NAME(conv_lines_grad_w_kernels);
 extern const conv_rows_kernels NAME(conv_rows_kernels);
+extern const copying_kernels NAME(copying_kernels);
 extern const dropout_kernels NAME(dropout_kernels);
 extern const elementwise_kernels NAME(elementwise_kernels);
 extern const gemm_kernels NAME(gemm_kernels);
@@ -39,6 +40,7 @@ const kernel_table NAME(kernel_table) = {
     .conv_lines_grad_x = &NAME(conv_lines_grad_x_kernels),
     .conv_lines_grad_w = &NAME(conv_lines_grad_w_kernels),
     .conv_rows = &NAME(conv_rows_kernels),
+    .copying = &NAME(copying_kernels),
     .dropout = &NAME(dropout_kernels),
     .elementwise = &NAME(elementwise_kernels),
     .gemm = &NAME(gemm_kernels),

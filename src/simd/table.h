@@ -9,6 +9,7 @@
 
 #include "calibrate.h"
 #include "conv.h"
+#include "copying.h"
 #include "dropout.h"
 #include "elementwise.h"
 #include "gemm.h"
@@ -34,6 +35,7 @@ typedef struct {
     const conv_forward_kernels *conv_lines, *conv_lines_grad_x;           /* lines.h */
     const conv_grad_w_kernels *conv_lines_grad_w;
     const conv_rows_kernels *conv_rows;
+    const copying_kernels *copying;
     const loss_kernels *loss;
     const lrn_kernels *lrn;
     const norm_kernels *norm;

@@ -1,4 +1,4 @@
-"""Design: faults in normalization, softmax, losses, elementwise kernels and optimizer steps."""
+"""Design: faults in normalization, softmax, losses, elementwise kernels, copies and optimizers."""
 
 from tests.sabotage.fault import faults_in
 
@@ -7,6 +7,7 @@ LOSS = "tests/kernels/test_loss.py tests/ops/test_loss.py"
 OPTIM = "tests/kernels/test_optim.py tests/optim/test_rules.py"
 DROPOUT = "tests/kernels/test_dropout.py tests/ops/test_random.py"
 ELEMENTWISE = "tests/kernels/test_elementwise.py tests/ops/test_elementwise.py"
+COPYING = "tests/kernels/test_copying.py"
 MEMORY = "tests/kernels/test_heap.py tests/kernels/test_memory.py"
 
 FAULTS = [
@@ -97,6 +98,19 @@ FAULTS = [
         ("last-elements-not-computed",
          "vreal a = f(vload(x + i), vload(y + i));",
          "vreal a = f(vload(x + i), vload(y));"),
+    ]),
+    *faults_in("src/simd/copying.c", COPYING, [
+        ("third-channel-turned-wrong",
+         "SHUFFLE4(c, ab1, 2, 6, 7, 3)", "SHUFFLE4(c, ab1, 2, 7, 6, 3)"),
+        ("last-pixels-not-turned", "pack_lanes(from + p, channel, channels, pixels - p, ",
+         "pack_lanes(from + p, channel, channels, (pixels - p) / 4 * 4, "),
+        ("fill-closes-gaps", "const int dense = t->pixel == channels;",
+         "const int dense = t->pixel >= channels;"),
+    ]),
+    *faults_in("src/kernels/copying.pyx", COPYING, [
+        ("rows-with-gaps-joined", "or in_order(&p.f, p.width) and in_order(&p.t, p.width)",
+         "or in_order(&p.f, p.width) or in_order(&p.t, p.width)"),
+        ("copied-over-itself", "and not np.may_share_memory(out, x) ", ""),
     ]),
     *faults_in("src/simd/heap.h", MEMORY, [
         ("joined-across-a-hole",
