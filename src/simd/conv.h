@@ -120,12 +120,12 @@ typedef struct {
  * Forward packs the weights, then computes; grad_w computes, then merges. */
 typedef struct {
     intptr_t (*scratch)(const conv_forward_plan *p);
-    task_kernel *pack, *task;        /* groups x chunks x panels; groups x bands x out_blocks */
+    task_kernel *pack, *task;        /* groups x chunks x panels; bands x groups x out_blocks */
 } conv_forward_kernels;
 
 typedef struct {
     intptr_t (*scratch)(const conv_grad_w_plan *p);
-    task_kernel *task, *merge;       /* owners x parts; owners x runs of MERGED channels,
+    task_kernel *task, *merge;       /* parts x owners; owners x runs of MERGED channels,
                                       * by lines x output channels;
                                       * owners: groups x chunks x out_blocks */
 } conv_grad_w_kernels;
