@@ -4,7 +4,7 @@
  * a tile meets them.  Then one task is one band of outputs times one block of output channels:
  *
  *     for chunk of input channels            band copied, small enough for L2
- *         for panel of NR outputs            its weights stay in L1: R * S * chunk rows
+ *         for panel of NR outputs            its weights stay in L2: R * S * chunk rows
  *             for tile of MR pixels          MR x NR outputs in registers over all taps
  *
  * Y is read and written once per chunk.  See conv.h for the band, block.h for the two inner loops,
