@@ -125,7 +125,7 @@ typedef struct {
 
 typedef struct {
     intptr_t (*scratch)(const conv_grad_w_plan *p);
-    task_kernel *task, *merge;       /* parts x owners; owners x runs of MERGED channels,
+    task_kernel *task, *merge;       /* owners x parts; owners x runs of MERGED channels,
                                       * by lines x output channels;
                                       * owners: groups x chunks x out_blocks */
 } conv_grad_w_kernels;

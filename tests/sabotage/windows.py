@@ -155,7 +155,7 @@ FAULTS = [
          "(real *)p->partial + (owner * p->parts + part) * taps * p->out_pitch",
          "(real *)p->partial + owner * p->parts * taps * p->out_pitch"),
         ("every-part-sums-the-first-bands",
-         "const intptr_t part = index / owners,", "const intptr_t part = 0 * index,"),
+         "part = index / p->groups % p->parts;", "part = 0 * index;"),
         ("only-the-first-run-of-channels-merged",
          "c1 = index % runs * MERGED;", "c1 = 0 * index;"),
         ("run-of-channels-over-the-last", "p->in.group_channels - c0 - c1);",
