@@ -24,4 +24,3 @@ cdef void choose_bands(conv_band *b, Py_ssize_t pixels) noexcept nogil
 cdef double WORTH_SKIPPING
 cdef double met(const conv_axis *x) noexcept nogil
 cdef double share_met(const conv_band *b) noexcept nogil
-cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil

@@ -52,6 +52,8 @@ cdef double SUM = 4                    # a vector of sums on its way into a regi
 cdef double POINT = 2                  # a vector on its way to a point of a line
 cdef double SUM_POINT = 5              # a sum at a point of a line, on its way there and back
 cdef double TURN = 0.5                 # a number on its way into a lane of an image, or back
+cdef double TURN_SAME_SETS = 2.4       # 16 of them from places a multiple of SETS numbers apart
+cdef Py_ssize_t SETS = 1024            # 4 KiB: a first-level cache has at most 12 lines for those
 
 cdef double PIXEL_WEIGHTS = 512        # of 1x1 layers, for each pixel: grad_w as a dense product
 cdef double LEAST_WEIGHTS = 16384      # for the im2row matrix: with fewer, any way is short
@@ -124,23 +126,28 @@ cdef bint too_many(const geometry *g, conv_pass which, Py_ssize_t columns) noexc
         MOST_SUMS if which == GRAD_W else MOST_NARROW)
 
 
+cdef double turning(Py_ssize_t image, int lanes) noexcept:
+    """Cycles to turn `image` numbers of as many images as there are lanes."""
+    return image * lanes * (TURN_SAME_SETS if lanes == 16 and image % SETS == 0 else TURN)
+
+
 cdef double by_images(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for the definition, vectors running over images."""
-    cdef double products = multiplied(g, which, 1) * g.group_c * g.K, inputs = g.group_c
-    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q, sums = 0
+    cdef double products = multiplied(g, which, 1) * g.group_c * g.K, inputs = g.group_c, sums = 0
+    cdef double turned = turning(g.C * g.H * g.W, lanes) + turning(g.K * g.P * g.Q, lanes)
     if which == GRAD_X:
         inputs = g.group_k
     if inputs * g.R * g.S > MOST_TAPS or too_many(g, which, g.S):
         return INFINITY
     if which == GRAD_W:                # each has a vector of its own, met again in every band
         sums = <double>g.K * g.group_c * g.R * g.S * parts(g.P * g.Q, SUM_PIXELS)
-    return parts(g.N, lanes) * (products * MULTIPLY + turned * TURN * lanes + sums * SUM)
+    return parts(g.N, lanes) * (products * MULTIPLY + turned + sums * SUM)
 
 
 cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     """Cycles of one core for Winograd's algorithm along lines, vectors running over images."""
     cdef double h = g.P, inputs = g.C, outputs = g.K, products, points, tiles
-    cdef double turned = <double>g.C * g.H * g.W + <double>g.K * g.P * g.Q
+    cdef double turned = turning(g.C * g.H * g.W, lanes) + turning(g.K * g.P * g.Q, lanes)
     if g.R != 5 or (g.group_k if which == GRAD_X else g.group_c) * g.R > MOST_TAPS or (
             too_many(g, which, LINE_POINTS)):
         return INFINITY
@@ -154,7 +161,7 @@ cdef double by_lines(const geometry *g, conv_pass which, int lanes) noexcept:
     products = min(h, <double>g.P) * g.R * tiles * g.group_c * g.K
     points = inputs * (g.P if which == GRAD_X else g.H) * POINT
     points += outputs * h * (POINT if which == GRAD_W else SUM_POINT)
-    return parts(g.N, lanes) * (products * MULTIPLY + points * tiles + turned * TURN * lanes)
+    return parts(g.N, lanes) * (products * MULTIPLY + points * tiles + turned)
 
 
 cdef double by_rows(const geometry *g, conv_pass which, int lanes) noexcept:

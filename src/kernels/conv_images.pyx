@@ -11,7 +11,7 @@ Not here: when this is done (`conv_choice.pyx`), the taps of a pass (`conv_plan.
 """
 from minigrad._kernels.conv cimport conv_band
 from minigrad._kernels.conv_plan cimport (
-    WORTH_SKIPPING, band_count, choose_bands, forward_chunk, met, set_slots, share_met)
+    WORTH_SKIPPING, band_count, choose_bands, met, set_slots, share_met)
 from minigrad._kernels.tasks cimport parts
 
 cdef Py_ssize_t VECTORS = 4096         # of a band's inputs and outputs: 256 KiB, on AVX-512
@@ -45,8 +45,7 @@ cdef void set_bands(conv_band *b, tables t, Py_ssize_t pixels, int lanes,
 
 cdef void plan_images(conv_forward_plan *p, tables t, int lanes) noexcept nogil:
     cdef conv_band *b = &p.band
-    b.chunk = forward_chunk(b)
-    b.chunks = parts(b.group_channels, b.chunk)
+    b.chunk, b.chunks = b.group_channels, 1
     set_bands(b, t, max(1, VECTORS // (b.group_channels + p.group_outputs)), lanes, b.chunk)
     p.panels = parts(p.group_outputs, 2 * lanes)
     p.out_block, p.out_blocks = p.group_outputs, 1

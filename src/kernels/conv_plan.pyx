@@ -3,9 +3,9 @@
 
 Design. Three questions, answered once per call. Which taps meet which source row: trivial for
 forward; for the gradient of x, one plan for every *phase* of the stride, because the pixels
-h = h0 + i * stride all meet the same taps, at gy rows i + const. How many channels in a band: as
-many as keep the R * S * chunk rows of one weight panel in the first-level cache. How many pixels:
-enough to pay for a panel's way into that cache, few enough to leave 16 tasks for any team.
+h = h0 + i * stride all meet the same taps, at gy rows i + const. How many channels in a band: all,
+or as many as keep the R * S * chunk rows of a weight panel in the second-level cache. How many
+pixels: enough to pay for a panel's way there, few enough to leave 16 tasks for any team.
 
 Nothing here knows how many threads there are. `src/simd/conv.h` explains the fields, with a
 picture.
@@ -15,10 +15,10 @@ from libc.math cimport INFINITY
 from minigrad._kernels.conv_geometry cimport outputs_met
 from minigrad._kernels.tasks cimport parts
 
-cdef Py_ssize_t DEPTH = 384            # taps x channels of a panel: 24 KiB of the 32 in L1
-cdef Py_ssize_t POINTWISE = 1024       # the same for a single tap: sums are stored less often
+cdef Py_ssize_t DEPTH = 2304           # taps x channels of a panel, read in order out of L2
+cdef Py_ssize_t POINTWISE = 1024       # the same for a single tap, whose bands are wide
 cdef double WORTH_SKIPPING = 0.93      # of the products left, or fewer
-cdef double LEAST_SHARE = 0.3          # of a panel's taps: what is not met lies in no cache
+cdef double LEAST_SHARE = 0.3          # of a band's products: its pixels lie in some cache
 cdef Py_ssize_t IMAGES = 16            # of a band, at most, so that a tile meets few places
 cdef double COPY = 2.4                 # a number into a band; a multiply-add of a vector: 1
 cdef Py_ssize_t CHUNK = 3              # channels: what every chunk of them costs beside its own
@@ -27,6 +27,7 @@ cdef Py_ssize_t SUMS = 576             # taps x channels that a task of grad_w s
 cdef Py_ssize_t SUM_BYTES = 294912     # them, times output channels, may lie in L2
 cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as much of x in L1
 cdef Py_ssize_t SAME_SETS = 512        # bytes between pixels of which 112 do not fit into L1,
+cdef Py_ssize_t ROW_SETS = 2048        # of which the rows of a tile do not,
 cdef Py_ssize_t SAME_SET = 4096        # and of which no more than 8 or 12 do
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
@@ -40,9 +41,8 @@ cdef inline Py_ssize_t even(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 # --- taps --------------------------------------------------------------------------------------
 
 cdef Py_ssize_t table_bytes(const geometry *g) noexcept nogil:
-    """R + S + R S + R S chunk offsets; chunk is at most `most` / (taps of a phase) + 1 channels."""
-    cdef Py_ssize_t most = max(<Py_ssize_t>(DEPTH / LEAST_SHARE), SUMS)
-    return (g.R + g.S + 2 * g.R * g.S + most) * <Py_ssize_t>sizeof(Py_ssize_t)
+    """R + S + R S + R S chunk offsets; chunk is at most DEPTH / (taps of a phase) + 1 channels."""
+    return (g.R + g.S + 2 * g.R * g.S + DEPTH) * <Py_ssize_t>sizeof(Py_ssize_t)
 
 
 cdef tables carve(const geometry *g, void *memory) noexcept nogil:
@@ -149,14 +149,6 @@ cdef double share_met(const conv_band *b) noexcept nogil:
     """The share of the products that are by no zero of the padding; 1 if they are nearly all."""
     cdef double share = met(&b.h) * met(&b.w)
     return share if share < WORTH_SKIPPING else 1
-
-
-cdef Py_ssize_t forward_chunk(const conv_band *b) noexcept nogil:
-    """Channels whose products are summed, over all taps, before those of the next channels."""
-    cdef double share = max(share_met(b), LEAST_SHARE)
-    if b.h.taps * b.w.taps == 1:
-        return choose_chunk(b.group_channels, 1, POINTWISE)
-    return choose_chunk(b.group_channels, b.h.taps * b.w.taps, <Py_ssize_t>(DEPTH / share))
 
 
 cdef void set_slots(conv_axis *x) noexcept nogil:
@@ -273,15 +265,25 @@ cdef Py_ssize_t fewer(const conv_band *b, Py_ssize_t pixels, Py_ssize_t others,
 
 # --- the two grids -----------------------------------------------------------------------------
 
+cdef Py_ssize_t odd_lines(Py_ssize_t chunk, int item) noexcept nogil:
+    """`chunk` elements, or the next odd number of 64-byte cache lines.
+
+    A tile of grad_w reads one line of each of its pixels. An even number of lines apart, they would
+    share half of the sets of the first-level cache, and push out the panel of gy.
+    """
+    cdef Py_ssize_t line = 64 // item, lines = parts(chunk, line)
+    return chunk if lines == 1 or chunk % line else (lines | 1) * line
+
+
 cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t pixels, wanted, few = 8 if b.h.taps * b.w.taps == 1 else 2
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, few = 8 if taps == 1 else 2, pixels, wanted
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels
-    flop *= b.h.taps * b.w.taps * b.images * b.h.count * b.w.count
-    b.chunk = forward_chunk(b)
+    flop *= taps * b.images * b.h.count * b.w.count
+    b.chunk = choose_chunk(b.group_channels, taps, POINTWISE if taps == 1 else DEPTH)
     b.chunks = parts(b.group_channels, b.chunk)
-    b.pitch = b.chunk
+    b.pitch = odd_lines(b.chunk, item) if b.chunk * item % ROW_SETS == 0 else b.chunk
     p.skips_padding = share_met(b) < 1
     p.panels = parts(p.group_outputs, nr)
     pixels = max(96, min(PIXELS, 65536 // (b.chunk * item)))
@@ -298,16 +300,6 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item)
     p.out_blocks = parts(p.group_outputs, p.out_block)
 
 
-cdef Py_ssize_t odd_lines(Py_ssize_t chunk, int item) noexcept nogil:
-    """`chunk` elements, or the next odd number of 64-byte cache lines.
-
-    A tile of grad_w reads one line of each of its pixels. An even number of lines apart, they would
-    share half of the sets of the first-level cache, and push out the panel of gy.
-    """
-    cdef Py_ssize_t line = 64 // item, lines = parts(chunk, line)
-    return chunk if lines == 1 or chunk % line else (lines | 1) * line
-
-
 cdef Py_ssize_t summed_parts(const conv_band *b, Py_ssize_t owners) noexcept nogil:
     """Parts of a sum over pixels: TASKS in all, but fewer where one would have less than a band.
 
@@ -315,6 +307,16 @@ cdef Py_ssize_t summed_parts(const conv_band *b, Py_ssize_t owners) noexcept nog
     """
     cdef Py_ssize_t bands = b.images * b.h.count * b.w.count // SUM_PIXELS
     return min(parts(TASKS, owners), max(parts(4, owners), parts(bands, 4) * 4))
+
+
+cdef Py_ssize_t summed_depth(const conv_band *b, Py_ssize_t outputs, int item) noexcept nogil:
+    """Taps x channels that a task sums: more where outputs are few, and pixels make enough tasks.
+
+    So pixels are copied as a whole, where their channels would be copied in pieces.
+    """
+    if b.images * b.h.count * b.w.count < TASKS * SUM_PIXELS:
+        return SUMS
+    return min(DEPTH, max(SUMS, SUM_BYTES // (outputs * item)))
 
 
 cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept nogil:
@@ -325,7 +327,8 @@ cdef void plan_grad_w(conv_grad_w_plan *p, tables t, int nr, int item) noexcept 
     cdef double share = share_met(b)
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels * taps
     flop *= b.images * b.h.count * b.w.count
-    b.chunk = choose_chunk(b.group_channels, taps, SUMS)
+    panels = parts(p.group_outputs, nr)
+    b.chunk = choose_chunk(b.group_channels, taps, summed_depth(b, panels * nr, item))
     b.chunks = parts(b.group_channels, b.chunk)
     b.pitch = odd_lines(b.chunk, item)
     panels = max(4, min(16, SUM_BYTES // (taps * b.chunk * nr * item)))

@@ -22,6 +22,7 @@ from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
 cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
+cdef Py_ssize_t LEAST_TILES = 12
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef Py_ssize_t MOST = 10 << 20        # bytes of U of all groups that are made at a time
@@ -82,9 +83,13 @@ cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcep
     """
     cdef winograd_tiles *t = &p.tiles
     cdef Py_ssize_t wanted, room, block = TILES
-    p.out_block = even(parts(p.group_outputs, nr), max(1, OUTPUTS // nr)) * nr
-    p.out_blocks = parts(p.group_outputs, p.out_block)
     p.panels = parts(p.group_outputs, nr)
+    p.out_blocks = parts(p.panels, max(1, OUTPUTS // nr))
+    while p.out_blocks < p.panels and p.groups * p.out_blocks * max(
+            1, t.tiles // LEAST_TILES) < FEW_TASKS:
+        p.out_blocks += 1              # V is made again in each
+    p.out_block = parts(p.panels, p.out_blocks) * nr
+    p.out_blocks = parts(p.group_outputs, p.out_block)
     p.packed_slab = p.panels * nr * t.group_channels + 16
     p.depth = even(t.group_channels, DEPTH)
     p.pitch = up(min(p.out_block, p.group_outputs), lanes)
@@ -92,7 +97,7 @@ cdef void plan_forward(winograd_plan *p, int lanes, int nr, int threads) noexcep
     room = 4 * POINTS * (up(p.depth, lanes) + p.pitch) * threads
     block = min(block, parts(t.tiles, wanted), (ROOM - MOST) // 2 // room)
     p.narrow = is_narrow(lanes, t.group_channels, p.group_outputs)
-    set_block(t, up(max(12, block), 8 if p.narrow else 6), up(p.depth, lanes))
+    set_block(t, up(max(LEAST_TILES, block), 8 if p.narrow else 6), up(p.depth, lanes))
     p.slab = t.block * p.pitch + 16
 
 

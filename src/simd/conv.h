@@ -120,7 +120,7 @@ typedef struct {
  * Forward packs the weights, then computes; grad_w computes, then merges. */
 typedef struct {
     intptr_t (*scratch)(const conv_forward_plan *p);
-    task_kernel *pack, *task;        /* groups x chunks x panels; groups x bands x out_blocks */
+    task_kernel *pack, *task;        /* groups x chunks x panels; bands x groups x out_blocks */
 } conv_forward_kernels;
 
 typedef struct {

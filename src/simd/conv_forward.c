@@ -4,7 +4,7 @@
  * a tile meets them.  Then one task is one band of outputs times one block of output channels:
  *
  *     for chunk of input channels            band copied, small enough for L2
- *         for panel of NR outputs            its weights stay in L1: R * S * chunk rows
+ *         for panel of NR outputs            its weights stay in L2: R * S * chunk rows
  *             for tile of MR pixels          MR x NR outputs in registers over all taps
  *
  * Y is read and written once per chunk.  See conv.h for the band, block.h for the two inner loops,
@@ -114,9 +114,10 @@ static void scale_outputs(const conv_forward_plan *p, const block_args *sums, in
 static void task(const void *plan, intptr_t index, void *scratch) {
     const conv_forward_plan *p = plan;
     const unsigned mode = fp_enter();
-    const intptr_t out_block = index % p->out_blocks, band = index / p->out_blocks;
-    const intptr_t group = band / band_count(&p->in), depth = depth_of(p);
-    band_range r = band_at(&p->in, band % band_count(&p->in));
+    const intptr_t out_block = index % p->out_blocks, depth = depth_of(p);
+    const intptr_t group = index / p->out_blocks % p->groups;
+    const intptr_t band = index / p->out_blocks / p->groups; /* of all groups, one by one */
+    band_range r = band_at(&p->in, band);
     char *room = scratch;
     intptr_t *pixel_at = (intptr_t *)(room + band_bytes(&p->in));
     intptr_t *out_at = (intptr_t *)((char *)pixel_at + offsets_bytes(p->in.band_pixels));
@@ -153,9 +154,9 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     }
     if (p->scale) scale_outputs(p, &args, first_out);
     if (p->moments) {
-        const intptr_t K = p->groups * p->group_outputs, part = band % band_count(&p->in);
-        pixel_moments(args.c, out_at, args.m, args.n, p->moments + part * 3 * K + first_out, K);
-        if (first_out == 0) p->moment_pixels[part] = args.m;
+        const intptr_t K = p->groups * p->group_outputs;
+        pixel_moments(args.c, out_at, args.m, args.n, p->moments + band * 3 * K + first_out, K);
+        if (first_out == 0) p->moment_pixels[band] = args.m;
     }
     fp_leave(mode);
 }

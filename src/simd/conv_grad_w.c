@@ -77,7 +77,9 @@ static void set_runs(const conv_grad_w_plan *p, const band_range *r, band_range 
 static void task(const void *plan, intptr_t index, void *scratch) {
     const conv_grad_w_plan *p = plan;
     const unsigned mode = fp_enter();
-    const intptr_t part = index % p->parts, owner = index / p->parts;
+    const intptr_t part = index / p->groups % p->parts;  /* of all groups, one by one */
+    const intptr_t owner = index % p->groups * p->in.chunks * p->out_blocks +
+                           index / p->groups / p->parts;
     const intptr_t k0 = owner % p->out_blocks * p->out_block;
     const intptr_t chunk = owner / p->out_blocks % p->in.chunks, c0 = chunk * p->in.chunk;
     const intptr_t group = owner / p->out_blocks / p->in.chunks;
@@ -92,7 +94,7 @@ static void task(const void *plan, intptr_t index, void *scratch) {
     block_args args = {.row_at = p->in.tap_at,
                        .col_at = pixel_at,
                        .c_at = sum_at,
-                       .c = (real *)p->partial + index * taps * p->out_pitch,
+                       .c = (real *)p->partial + (owner * p->parts + part) * taps * p->out_pitch,
                        .m = taps,
                        .n = (n + VL - 1) / VL * VL};
     const intptr_t bands = band_count(&p->in), end = bands * (part + 1) / p->parts;

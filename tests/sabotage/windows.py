@@ -152,8 +152,10 @@ FAULTS = [
          ".n = (n + VL - 1) / VL * VL};",
          ".n = (n + VL - 1) / VL * VL, .flags = BLOCK_ACCUMULATE};"),
         ("parts-share-one-sum",
-         "(real *)p->partial + index * taps * p->out_pitch",
+         "(real *)p->partial + (owner * p->parts + part) * taps * p->out_pitch",
          "(real *)p->partial + owner * p->parts * taps * p->out_pitch"),
+        ("every-part-sums-the-first-bands",
+         "part = index / p->groups % p->parts;", "part = 0 * index;"),
         ("only-the-first-run-of-channels-merged",
          "c1 = index % runs * MERGED;", "c1 = 0 * index;"),
         ("run-of-channels-over-the-last", "p->in.group_channels - c0 - c1);",
@@ -226,7 +228,7 @@ FAULTS = [
     ]),
     *faults_in("src/simd/conv_forward.c", MOMENTS, [
         ("moments-of-bands-in-one-place",
-         "p->moments + part * 3 * K + first_out", "p->moments + first_out"),
+         "p->moments + band * 3 * K + first_out", "p->moments + first_out"),
     ]),
     *faults_in("src/simd/images.h", NARROW, [
         ("narrow-forgets-padding-on-the-left",
