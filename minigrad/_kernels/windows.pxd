@@ -32,7 +32,9 @@ cdef extern from "pooling.h" nogil:
         const double *row_common
         const double *col_common
         const void *x
+        const void *z_in
         void *y
+        void *z
 
 cdef class Axis:
     cdef intptr_t length, outputs, taps, stride, before, after, dilation

@@ -21,7 +21,7 @@ from minigrad.errors import ShapeError
 from minigrad.functional.windows import geometry
 from minigrad.nn.activation import ReLU
 from minigrad.nn.containers import Sequential
-from minigrad.nn.fused import alone, by_known_statistics, conv_norm, is_relu, steps
+from minigrad.nn.fused import alone, by_known_statistics, conv_norm, is_plain, steps
 from minigrad.nn.layers import Conv2d
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm2d
