@@ -31,6 +31,7 @@ cdef extern from "pooling.h" nogil:
         const double *col_size
         const double *row_common
         const double *col_common
+        intptr_t pairs
         const void *x
         const void *z_in
         void *y

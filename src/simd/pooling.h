@@ -53,6 +53,8 @@ typedef struct {
     const span *row_outs, *col_outs;         /* H and W spans of outputs */
     const double *row_size, *col_size;       /* P and Q factors of the divisor */
     const double *row_common, *col_common;   /* H and W: the factor of all that cover it, or 0 */
+    intptr_t pairs;                          /* windows from the first on that have two columns each,
+                                              * of their own, side by side and of one size */
     const void *x;
     const void *z_in;                        /* gradient of the means of tanh: tanh x */
     void *y, *z;                             /* z: where tanh x goes */

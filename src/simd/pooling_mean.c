@@ -34,28 +34,22 @@ INLINE void mean_box(const mean_pool_args *a, const int nv, const real *x, span 
 }
 
 /* A row of fewer channels than lanes, up to `end`; `inside`: x goes on for a vector behind any
- * pixel.  Windows of 2x2 have the loops of `mean_box` written out, with what is the same for all of
- * them in registers. */
+ * pixel.  Windows of 2x2 side by side have the loops of `mean_box` written out. */
 INLINE void narrow_means(const mean_pool_args *a, const real *x, intptr_t p, int inside, real *y,
                          const real *end) {
     const span rows = a->rows[p], *all_cols = a->cols;
     const double *col_size = a->col_size, row_size = a->row_size[p];
     const intptr_t c = a->c, count = a->q;
-    const real *above = x + rows.lo * a->w * c, *below = above + a->w * c;
-    const int two = inside && rows.hi - rows.lo == 2;
-    double size = 0;
-    vreal divisor = vset(1);
-    for (intptr_t q = 0; q < count; q++, y += c) {
-        const span cols = all_cols[q];
-        if (two && cols.hi - cols.lo == 2 && y + VL <= end) {
-            const real *up = above + cols.lo * c, *down = below + cols.lo * c;
-            if (col_size[q] != size) {
-                size = col_size[q];
-                divisor = vset((real)(row_size * size));
-            }
+    intptr_t q = 0;
+    if (inside && rows.hi - rows.lo == 2 && a->pairs) {
+        const real *up = x + rows.lo * a->w * c, *down = up + a->w * c;
+        const vreal divisor = vset((real)(row_size * col_size[0]));
+        const intptr_t pairs = a->pairs;
+        for (; q < pairs && y + VL <= end; q++, y += c, up += 2 * c, down += 2 * c)
             vstore(y, ((vload(up) + vload(up + c)) + (vload(down) + vload(down + c))) / divisor);
-            continue;
-        }
+    }
+    for (; q < count; q++, y += c) {
+        const span cols = all_cols[q];
         const int empty = rows.lo >= rows.hi || cols.lo >= cols.hi;
         const real over = empty ? 1 : (real)(row_size * col_size[q]);
         if (inside && y + VL <= end)
@@ -160,26 +154,28 @@ INLINE void mean_pixel(const mean_pool_args *a, const int nv, const real *gy, sp
 INLINE int same_span(span a, span b) { return a.lo == b.lo && a.hi == b.hi; }
 
 /* A row of fewer channels than lanes, up to `end`: what one pixel gets, the next one gets too, if
- * the same windows cover it.  Where that is one window, its divisor stays in a register. */
+ * the same windows cover it. */
 INLINE void narrow_gradient(const mean_pool_args *a, const real *gy, intptr_t h, int inside,
                             real *gx, const real *end) {
     const span rows = a->row_outs[h], *all_cols = a->col_outs;
     const double *col_common = a->col_common, row_common = a->row_common[h];
     const intptr_t c = a->c, count = a->w;
-    const real *line = gy + rows.lo * a->q * c;
-    const int one = inside && rows.hi - rows.lo == 1;
+    intptr_t w = 0;
+    if (inside && rows.hi - rows.lo == 1 && a->pairs) {
+        const real *from = gy + rows.lo * a->q * c;
+        const vreal divisor = vset((real)(row_common * col_common[0]));
+        const intptr_t paired = 2 * a->pairs;
+        for (; w < paired && gx + c + VL <= end; w += 2, gx += 2 * c, from += c) {
+            const vreal share = (vset(0) + vload(from)) / divisor;
+            vstore(gx, share);
+            vstore(gx + c, share);
+        }
+    }
     span before = {-1, -1};
-    double common = 0;
-    vreal divisor = vset(1), sum[1] = {vset(0)};
-    for (intptr_t w = 0; w < count; w++, gx += c) {
+    vreal sum[1] = {vset(0)};
+    for (; w < count; w++, gx += c) {
         const span cols = all_cols[w];
-        if (one && cols.hi - cols.lo == 1 && !same_span(cols, before)) {
-            if (col_common[w] != common) {
-                common = col_common[w];
-                divisor = vset((real)(row_common * common));
-            }
-            sum[0] = (vset(0) + vload(line + cols.lo * c)) / divisor;
-        } else if (!same_span(cols, before)) {
+        if (!same_span(cols, before)) {
             const real over = (real)(row_common * col_common[w]);
             if (inside)
                 mean_pixel(a, 1, gy, rows, cols, over, VL, sum);
