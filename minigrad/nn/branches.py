@@ -145,7 +145,7 @@ def ending(branch: Module) -> Ending | None:
     """The last convolution of a branch that ends in one, a batch normalization if any, a ReLU."""
     modules = row(branch)
     norm: Any = None
-    if not modules or not is_relu(modules.pop()):
+    if not modules or not is_plain(ReLU, modules.pop()):
         return None
     if modules and type(modules[-1]).forward is BatchNorm2d.forward:
         norm = modules.pop()

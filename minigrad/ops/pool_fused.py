@@ -27,7 +27,7 @@ class TanhAvgPool2d(Op, byproducts=("z",)):
         >>> tanh_avg_pool2d(np.array([[[[0.0, 0.0, 99.0, 0.0]]]]), kernel=(1, 2), stride=(1, 2))
         array([[[[0. , 0.5]]]])
 
-    Reference LeCun et al. 1998, section II.B: squashed maps, then sub-sampling
+    Reference LeCun et al. 1998, section II.B
     """
 
     def forward(
@@ -41,26 +41,12 @@ class TanhAvgPool2d(Op, byproducts=("z",)):
         divisor=None,
     ):
         output = averaged("tanh_avg_pool2d", x, kernel, stride, padding, ceil_mode, divisor)
-        return kernels.tanh_avg_pool2d(
-            x,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            output=output,
-            count_include_pad=count_include_pad,
-            divisor=divisor,
-        )
+        how = dict(kernel=kernel, stride=stride, padding=padding, divisor=divisor)
+        return kernels.tanh_avg_pool2d(x, output=output, count_include_pad=count_include_pad, **how)
 
     def grad_x(gy, z, kernel, stride, padding, count_include_pad, divisor):
-        return kernels.tanh_avg_pool2d_grad(
-            gy,
-            z,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            count_include_pad=count_include_pad,
-            divisor=divisor,
-        )
+        how = dict(kernel=kernel, stride=stride, padding=padding, divisor=divisor)
+        return kernels.tanh_avg_pool2d_grad(gy, z, count_include_pad=count_include_pad, **how)
 
     def composite(
         x,
@@ -72,15 +58,9 @@ class TanhAvgPool2d(Op, byproducts=("z",)):
         count_include_pad=True,
         divisor=None,
     ):
-        return avg_pool2d(
-            tanh(x),
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad,
-            divisor=divisor,
-        )
+        how = dict(kernel=kernel, stride=stride, padding=padding, divisor=divisor)
+        how |= dict(ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+        return avg_pool2d(tanh(x), **how)
 
 
 tanh_avg_pool2d = TanhAvgPool2d.apply

@@ -191,8 +191,16 @@ def tanh_avg_pool2d(
 ) -> tuple[Array, Array]:
     """x (N,C,H,W) -> (the means of tanh x (N,C,P,Q), tanh x)."""
     z = np.tanh(x)
-    where = dict(kernel=kernel, stride=stride, padding=padding, output=output)
-    return avg_pool2d(z, count_include_pad=count_include_pad, divisor=divisor, **where), z
+    y = avg_pool2d(
+        z,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        output=output,
+        count_include_pad=count_include_pad,
+        divisor=divisor,
+    )
+    return y, z
 
 
 def tanh_avg_pool2d_grad(
@@ -206,9 +214,17 @@ def tanh_avg_pool2d_grad(
     divisor: int | None = None,
 ) -> Array:
     """gy (N,C,P,Q), z = tanh x (N,C,H,W) -> gx: the gradient of the means times 1 - z^2."""
-    where = dict(kernel=kernel, stride=stride, padding=padding, output=gy.shape[2:])
+    p, q = gy.shape[2:]
+    n, c, h, w = z.shape
     g = avg_pool2d_grad(
-        gy, x_shape=z.shape, count_include_pad=count_include_pad, divisor=divisor, **where
+        gy,
+        x_shape=(n, c, h, w),
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        output=(p, q),
+        count_include_pad=count_include_pad,
+        divisor=divisor,
     )
     return g * (1 - z * z)
 

@@ -85,7 +85,7 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     if flop * p.batch > SHARED:
         while columns > 4 and parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS:
             columns = parts(columns, 2)
-        while p.m_block > 4 * mr and not stream and (
+        while p.m_block > mr and not stream and (
                 parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS):
             p.m_block = parts(parts(p.m_block, 2), mr) * mr
     p.m_blocks = parts(p.m, p.m_block)

@@ -33,7 +33,6 @@ cnp.import_array()
 cdef double TANH_COST = 4            # of an image, against reading it
 
 
-
 cdef object output_array(str op, shape, int typenum):
     """A channels-last array of 4 axes."""
     cdef Py_ssize_t dims[4]

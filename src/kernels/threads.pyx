@@ -11,9 +11,9 @@ thread alone.
 After fork() in a process that had used threads, a parallel region in the child would wait for ever
 for threads that no longer exist. The child then always gets a team of one.
 
-After a parallel region the threads of a team wait actively for a while, some milliseconds with gcc's
-OpenMP. Work that is too little to wake a sleeping team is worth one that was handed out less than
-AWAKE nanoseconds ago: so the small products of a training step are shared, and a lone one is not.
+After a parallel region the threads of a team wait actively for a while, some milliseconds with
+gcc's OpenMP. Work that is too little to wake a sleeping team is worth one that was handed out less
+than AWAKE nanoseconds ago: the small products of a training step are shared, a lone one is not.
 
 Absent on purpose: the number of threads never decides how work is cut (kernels cut it by shapes
 alone), so it never changes a result. Without OpenMP every team is one.

@@ -8,8 +8,8 @@
  *     gradient   for a maximum the list of (output, tap) that reach a row or column, for a mean the
  *                span of outputs that cover it
  *
- * Rows are the N*P output rows (forward, gather), the N images (means of tanh) or the N*H image rows
- * (gradients).  A gradient is
+ * Rows are the N*P output rows (forward, gather), the N images (means of tanh) or the N*H image
+ * rows (gradients).  A gradient is
  * gathered pixel by pixel, in the order of the outputs: no two rows share an element, nothing is
  * cleared before, and results never depend on how rows are cut.  Images are (N, H, W, C) in memory.
  */
@@ -53,8 +53,8 @@ typedef struct {
     const span *row_outs, *col_outs;         /* H and W spans of outputs */
     const double *row_size, *col_size;       /* P and Q factors of the divisor */
     const double *row_common, *col_common;   /* H and W: the factor of all that cover it, or 0 */
-    intptr_t pairs;                          /* windows from the first on that have two columns each,
-                                              * of their own, side by side and of one size */
+    intptr_t pairs;                          /* windows from the first on that have two columns
+                                              * each for themselves, and one size */
     const void *x;
     const void *z_in;                        /* gradient of the means of tanh: tanh x */
     void *y, *z;                             /* z: where tanh x goes */

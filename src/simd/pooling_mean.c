@@ -110,8 +110,8 @@ static void tanh_of(const real *x, real *z, intptr_t n) {
     }
 }
 
-/* Images first .. last - 1: z = tanh x and its means.  A vector may reach past a pixel, but not past
- * the images of this task: those behind them are another one's to write. */
+/* Images first .. last - 1: z = tanh x and its means.  A vector may reach past a pixel, but not
+ * past the images of this task: those behind them are another one's to write. */
 void NAME(tanh_pool_forward)(const void *args, intptr_t first, intptr_t last) {
     const mean_pool_args *a = (const mean_pool_args *)args;
     const unsigned mode = fp_enter();

@@ -2,8 +2,8 @@
  *
  * Design: roots are plain loops over lanes, in which the compiler finds the vector instruction by
  * itself; they are exact (IEEE).  e^x in float32 is within 1.5 units in the last place (range
- * reduction and polynomial from Cephes by S. L. Moshier), tanh within 2.7; in float64 they are the C
- * library's.
+ * reduction and polynomial from Cephes by S. L. Moshier), tanh within 2.7; in float64 they are the
+ * C library's.
  */
 #ifndef MINIGRAD_VMATH_H
 #define MINIGRAD_VMATH_H
@@ -68,8 +68,8 @@ INLINE vreal vexp(vreal x) {
     return y * power_of_two(half) * power_of_two(k - half);
 }
 
-/* tanh |x| = d / (d + 2), d = e^2|x| - 1 = 2^k (e^r - 1) + (2^k - 1) with k = round(2|x| / ln 2), so
- * that d is exact to the last digits near 0 too, where k is 0.  e^r - 1 = r + r^2 q(r), q a minimax
+/* tanh |x| = d / (d + 2), d = e^2|x| - 1 = 2^k (e^r - 1) + (2^k - 1) with k = round(2|x| / ln 2),
+ * so that d has all its digits near 0 too, where k is 0.  e^r - 1 = r + r^2 q(r), q a minimax
  * polynomial for |r| <= ln 2 / 2.  From 10 on, tanh is 1. */
 INLINE vreal vtanh(vreal x) {
     const vreal shift = vset(12583039.0f);                       /* 1.5 * 2^23 + 127 */
