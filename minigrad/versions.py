@@ -34,8 +34,11 @@ def bump(array: NDArray[Any], serial: int, *, tracked: bool) -> None:
     root = owner(array)
     key = id(root)
     before = _changed.get(key)
-    last = serial if tracked else before[2] if before and before[0]() is root else 0
-    _changed[key] = (weakref.ref(root, lambda _: _changed.pop(key, None)), serial, last)
+    if before is not None and before[0]() is root:
+        _changed[key] = (before[0], serial, serial if tracked else before[2])
+        return
+    alive = weakref.ref(root, lambda _: _changed.pop(key, None))
+    _changed[key] = (alive, serial, serial if tracked else 0)
 
 
 def changed_since(array: NDArray[Any], serial: int) -> bool:

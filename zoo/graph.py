@@ -24,7 +24,7 @@ from .registry import get_model, image_of
 
 JOINS = {"add": "add", "concat": "concat"}
 THIN = {"getitem", "pad"}  # the shortcut without parameters
-LAYERS = ("conv2d", "linear", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+LAYERS = ("conv2d", "linear", "max_pool2d", "avg_pool2d", "tanh_avg_pool2d", "adaptive_avg_pool2d",
           "global_avg_pool2d", "local_response_norm")  # fmt: skip
 FOLD = 26  # rows from which equal single boxes are folded too
 

@@ -83,6 +83,7 @@ cdef extern from "table.h" nogil:
             void *gbeta) noexcept nogil
     ctypedef struct pooling_kernels:
         rows_kernel max_forward, max_gradient, max_gather, mean_forward, mean_gradient
+        rows_kernel tanh_forward, tanh_gradient
     ctypedef struct kernel_table:
         const char *isa
         int lanes

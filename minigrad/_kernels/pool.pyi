@@ -52,6 +52,26 @@ def avg_pool2d_grad(
     count_include_pad: bool = True,
     divisor: int | None = None,
 ) -> Array: ...
+def tanh_avg_pool2d(
+    x: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    output: Pair,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> tuple[Array, Array]: ...
+def tanh_avg_pool2d_grad(
+    gy: Array,
+    z: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Array: ...
 def adaptive_avg_pool2d(x: Array, *, output: Pair) -> Array: ...
 def adaptive_avg_pool2d_grad(gy: Array, *, x_shape: Shape) -> Array: ...
 def global_avg_pool2d(x: Array) -> Array: ...

@@ -31,8 +31,11 @@ cdef extern from "pooling.h" nogil:
         const double *col_size
         const double *row_common
         const double *col_common
+        intptr_t pairs
         const void *x
+        const void *z_in
         void *y
+        void *z
 
 cdef class Axis:
     cdef intptr_t length, outputs, taps, stride, before, after, dilation

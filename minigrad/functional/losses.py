@@ -97,8 +97,10 @@ def labels_of_rows(op: str, x: Any, target: Any, sizes: tuple[int, ...]) -> Arra
 
 def weight_of_rows(labels: Array, weight: Value | None, ignore_index: int) -> float:
     """The sum of the class weights of all rows that count: what "mean" divides by."""
-    counted = labels[labels != ignore_index]
-    return float(counted.size if weight is None else raw(weight)[counted].sum())
+    counted = labels != ignore_index
+    if weight is None:
+        return float(np.count_nonzero(counted))
+    return float(raw(weight)[labels[counted]].sum())
 
 
 def cross_entropy(

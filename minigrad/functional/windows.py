@@ -22,6 +22,7 @@ from ..ops.index import Getitem
 from ..ops.join import Pad
 from ..ops.pool import AvgPool2d, MaxPool2d
 from ..ops.pool_adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
+from ..ops.pool_fused import TanhAvgPool2d
 from ..tensor import Tensor
 
 Value = Any  # a Tensor, or an ndarray: then a function only computes
@@ -177,15 +178,18 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    tanh: bool = False,
 ) -> Tensor:
     """The mean of each window; formula and divisors in ``ops.pool.AvgPool2d``.
 
-    input (N,C,H,W) -> (N,C,P,Q); stride None means kernel_size.
+    input (N,C,H,W) -> (N,C,P,Q); stride None means kernel_size.  tanh: the mean of tanh input, in
+    the same pass over memory.
     Raises ArgError, ShapeError, DTypeError, TypeError.
     """
     op = "avg_pool2d"
     kernel = pair(op, "kernel_size", kernel_size, 1)
-    return AvgPool2d.apply(
+    return (TanhAvgPool2d if tanh else AvgPool2d).apply(
         input,
         kernel=kernel,
         stride=kernel if stride is None else pair(op, "stride", stride, 1),

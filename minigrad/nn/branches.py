@@ -21,7 +21,7 @@ from minigrad.errors import ShapeError
 from minigrad.functional.windows import geometry
 from minigrad.nn.activation import ReLU
 from minigrad.nn.containers import Sequential
-from minigrad.nn.fused import alone, by_known_statistics, conv_norm, is_relu, steps
+from minigrad.nn.fused import alone, by_known_statistics, conv_norm, is_plain, steps
 from minigrad.nn.layers import Conv2d
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm2d
@@ -145,7 +145,7 @@ def ending(branch: Module) -> Ending | None:
     """The last convolution of a branch that ends in one, a batch normalization if any, a ReLU."""
     modules = row(branch)
     norm: Any = None
-    if not modules or not is_relu(modules.pop()):
+    if not modules or not is_plain(ReLU, modules.pop()):
         return None
     if modules and type(modules[-1]).forward is BatchNorm2d.forward:
         norm = modules.pop()

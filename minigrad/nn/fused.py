@@ -1,8 +1,9 @@
-"""Layers that follow each other in fewer passes over memory: with batch normalization, with a ReLU.
+"""Layers that follow each other in fewer passes over memory.
 
 Design: `steps` finds what belongs together in a row of modules.  A ReLU is done by the layer before
 it, or better by the maximum pool behind it.  Of a map in front of a pool most pixels do not matter;
-a pool that knows where its maximum is not above 0 needs neither the map nor a mask of it.
+a pool that knows where its maximum is not above 0 needs neither the map nor a mask of it.  A tanh
+is done by the average pool behind it.
 
 `conv_norm` is convolution and batch normalization as one layer.  By known statistics the latter is
 a factor and a term for each channel (Ioffe and Szegedy 2015, algorithm 2).  In evaluation the
@@ -25,11 +26,11 @@ import minigrad.functional as F
 from minigrad._engine import is_grad_enabled
 from minigrad._kernels import conv as kernels
 from minigrad.functional.windows import geometry
-from minigrad.nn.activation import ReLU
+from minigrad.nn.activation import ReLU, Tanh
 from minigrad.nn.layers import Conv2d
 from minigrad.nn.module import Module
 from minigrad.nn.norm import BatchNorm2d
-from minigrad.nn.pooling import MaxPool2d
+from minigrad.nn.pooling import AvgPool2d, MaxPool2d
 from minigrad.ops.geometry import Array
 from minigrad.tensor import Tensor
 
@@ -124,21 +125,23 @@ def steps(modules: Iterable[Module]) -> list[Step]:
         last, rectifies = found[-1] if found else (None, None)
         behind_conv = isinstance(last, Conv2d) and rectifies is False
         relu = None if module._hooks else getattr(type(module).forward, "relu", None)
-        if is_relu(module) and rectifies is not None:
+        if is_plain(ReLU, module) and rectifies is not None:
             found[-1] = last, True
-        elif relu is not None and is_pool(module) and (rectifies or is_relu(last)):
+        elif relu is not None and is_pool(module) and (rectifies or is_plain(ReLU, last)):
             found[-1:] = [(last, False)] if rectifies else []
             found.append((module, True))
         elif relu is not None and isinstance(module, BatchNorm2d) and behind_conv:
             found[-1] = partial(conv_norm, last, module), relu
+        elif is_plain(AvgPool2d, module) and is_plain(Tanh, last):
+            found[-1] = partial(module, tanh=True), None
         else:
             found.append((module, relu))
     return [call if relu is None else partial(call, relu=relu) for call, relu in found]
 
 
-def is_relu(module: Any) -> bool:
-    """A ReLU that no hook watches."""
-    return type(module) is ReLU and not module._hooks
+def is_plain(kind: type[Module], module: Any) -> bool:
+    """A module of that very class that no hook watches."""
+    return type(module) is kind and not module._hooks
 
 
 def is_pool(module: Module) -> bool:

@@ -95,8 +95,8 @@ class AvgPool2d(_Pool):
             divisor_override = integer("AvgPool2d", "divisor_override", divisor_override, 1)
         self.divisor_override = divisor_override
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, P, Q)."""
+    def forward(self, x: Tensor, *, tanh: bool = False) -> Tensor:
+        """(N, C, H, W) -> (N, C, P, Q). tanh: the means of tanh x, in the same pass over memory."""
         return F.avg_pool2d(
             x,
             self.kernel_size,
@@ -105,6 +105,7 @@ class AvgPool2d(_Pool):
             ceil_mode=self.ceil_mode,
             count_include_pad=self.count_include_pad,
             divisor_override=self.divisor_override,
+            tanh=tanh,
         )
 
 

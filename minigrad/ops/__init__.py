@@ -74,6 +74,7 @@ from minigrad.ops.pool_adaptive import (
     global_avg_pool2d,
     global_avg_pool2d_grad,
 )
+from minigrad.ops.pool_fused import tanh_avg_pool2d
 from minigrad.ops.random import (
     Generator,
     default_generator,
@@ -119,7 +120,7 @@ __all__ = [  # noqa: RUF022
     "conv2d_moments", "conv2d_relu_concat",
     "conv_transpose2d",
     "max_pool2d", "max_pool2d_grad", "max_pool2d_gather", "avg_pool2d", "avg_pool2d_grad",
-    "adaptive_avg_pool2d", "adaptive_avg_pool2d_grad", "global_avg_pool2d",
+    "tanh_avg_pool2d", "adaptive_avg_pool2d", "adaptive_avg_pool2d_grad", "global_avg_pool2d",
     "global_avg_pool2d_grad",
     "batch_norm", "batch_norm_inference", "local_response_norm", "layer_norm", "group_norm",
     "log_softmax", "log_softmax_grad", "softmax", "cross_entropy", "nll_loss", "nll_loss_grad",

@@ -117,6 +117,8 @@ def check_matmul(x: Array, y: Array) -> None:
             f"matmul: x has {k} columns but y has {inner} rows (x {x.shape}, y {y.shape}); "
             "they must be equal, so transpose or reshape one"
         )
+    if x.ndim <= 2 and y.ndim <= 2:
+        return
     lead = zip(reversed(x.shape[:-2]), reversed(y.shape[:-2]), strict=False)
     if any(n != m and 1 not in (n, m) for n, m in lead):
         raise ShapeError(

@@ -126,8 +126,8 @@ def class_labels(op: str, x: Array, labels: Array, ignore_index: int) -> Array:
             f"{op}: x must be (N, C) and target (N,), got x {x.shape} and target {labels.shape}"
         )
     y = labels.astype(np.int64, copy=False)
-    bad = ((y < 0) | (y >= x.shape[1])) & (y != ignore_index)  # (N,)
-    if bad.any():
+    strange = y.view(np.uint64) >= x.shape[1]  # (N,): negative, or too large
+    if strange.any() and (bad := strange & (y != ignore_index)).any():
         i = int(bad.argmax())
         raise ArgError(
             f"{op}: target[{i}] = {labels[i]} is no class: C = {x.shape[1]}, classes are 0 to "

@@ -9,8 +9,8 @@ An average is linear, so its adjoint is all that it needs, and the adjoint of th
 average again.
 
 Conventions: padding never wins a maximum; a tie goes to the first pixel of the window, row-major;
-NaN wins; a window that dilation leads past every pixel has the value -inf and no gradient.  Global
-and adaptive averages are in ``pool_adaptive.py``, which comes next.
+NaN wins; a window that dilation leads past every pixel has the value -inf and no gradient.  Next:
+``pool_fused.py``, averages of a tanh; global and adaptive averages are in ``pool_adaptive.py``.
 """
 
 from __future__ import annotations
@@ -212,6 +212,23 @@ class MaxPool2dGather(Op):
         )
 
 
+def averaged(
+    op: str,
+    x: Array,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    ceil_mode: bool,
+    divisor: int | None,
+) -> Pair:
+    """(P, Q) of an average pool over x; arguments are checked."""
+    floats(op, "x", x)
+    output = output_size(op, x.shape, kernel, stride, padding, ONE, ceil_mode)
+    if divisor is not None:
+        integer(op, "divisor_override", divisor, 1)
+    return output
+
+
 class AvgPool2d(Op):
     """y = the mean of each window.
 
@@ -238,10 +255,7 @@ class AvgPool2d(Op):
         count_include_pad=True,
         divisor=None,
     ):
-        floats("avg_pool2d", "x", x)
-        output = output_size("avg_pool2d", x.shape, kernel, stride, padding, ONE, ceil_mode)
-        if divisor is not None:
-            integer("avg_pool2d", "divisor_override", divisor, 1)
+        output = averaged("avg_pool2d", x, kernel, stride, padding, ceil_mode, divisor)
         return kernels.avg_pool2d(
             x,
             kernel=kernel,

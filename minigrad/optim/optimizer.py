@@ -142,12 +142,10 @@ class Optimizer:
         self._check_writable()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            for dtype in dict.fromkeys(p.dtype for p in params):  # one dtype a kernel call
-                chosen = [p for p in params if p.dtype == dtype]
-                sign = -1 if group["maximize"] else 1
-                self.update(
-                    group, chosen, [p.grad.data if sign == 1 else -p.grad.data for p in chosen]
-                )
+            for kind in dict.fromkeys([p.data.dtype.char for p in params]):  # a kernel call each
+                chosen = [p for p in params if p.data.dtype.char == kind]
+                grads = [p.grad.data for p in chosen]
+                self.update(group, chosen, [-g for g in grads] if group["maximize"] else grads)
                 for p in chosen:
                     p.mutated_()
         return loss
@@ -155,7 +153,7 @@ class Optimizer:
     def _check_writable(self) -> None:
         """Before anything is changed: GraphError where a parameter could not be."""
         for i, p in enumerate(self._parameters()):
-            if p.grad is not None and not p.data.flags.writeable:
+            if not p.data.flags.writeable and p.grad is not None:
                 raise read_only(f"{type(self).__name__}.step: parameter {i}, shape {p.shape}", p)
 
     # -- state ------------------------------------------------------------------------------------

@@ -179,6 +179,56 @@ def avg_pool2d_grad(
     return gx
 
 
+def tanh_avg_pool2d(
+    x: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    output: Pair,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> tuple[Array, Array]:
+    """x (N,C,H,W) -> (the means of tanh x (N,C,P,Q), tanh x)."""
+    z = np.tanh(x)
+    y = avg_pool2d(
+        z,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        output=output,
+        count_include_pad=count_include_pad,
+        divisor=divisor,
+    )
+    return y, z
+
+
+def tanh_avg_pool2d_grad(
+    gy: Array,
+    z: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Quad,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Array:
+    """gy (N,C,P,Q), z = tanh x (N,C,H,W) -> gx: the gradient of the means times 1 - z^2."""
+    p, q = gy.shape[2:]
+    n, c, h, w = z.shape
+    g = avg_pool2d_grad(
+        gy,
+        x_shape=(n, c, h, w),
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        output=(p, q),
+        count_include_pad=count_include_pad,
+        divisor=divisor,
+    )
+    return g * (1 - z * z)
+
+
 def _bins(pq: Pair, size: Pair, output: Pair) -> tuple[slice, slice]:
     """Bin i of m covers floor(i H / m) up to, not including, ceil((i + 1) H / m)."""
     rows, cols = (

@@ -30,6 +30,7 @@ cdef Py_ssize_t TURNED = 256 * 1024    # bytes of a block of C^T that is turned:
 cdef double PACKED = 64e6              # bytes of a batch's B that are packed at a time
 cdef Py_ssize_t PAGE = 4096            # bytes between rows that compete for 8 to 12 lines of L1
 cdef Py_ssize_t TASKS = 16             # blocks wanted, so that any number of threads has work
+cdef double SHARED = 8e5               # flop from which it may have one: see threads.pyx
 cdef double BIG = 1e6                  # elements of a matrix that no cache of a core holds
 cdef Py_ssize_t STREAM_DEPTH = 128     # then: rows of B in a block, and bytes of each of them, so
 cdef Py_ssize_t STREAM_BYTES = 2048    # that memory is read in long runs
@@ -81,10 +82,10 @@ cdef void choose_blocks(gemm_plan *p, const gemm_kernels *kernels, Py_ssize_t it
     columns = min(p.panels, max(4, STREAM_BYTES // (nr * item))) if stream else p.panels
     if p.c_col != 1:
         columns = min(columns, max(4, TURNED // (p.m_block * nr * item)))
-    if flop * p.batch > 3e6:
+    if flop * p.batch > SHARED:
         while columns > 4 and parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS:
             columns = parts(columns, 2)
-        while p.m_block > 4 * mr and not stream and (
+        while p.m_block > mr and not stream and (
                 parts(p.m, p.m_block) * parts(p.panels, columns) * p.batch < TASKS):
             p.m_block = parts(parts(p.m_block, 2), mr) * mr
     p.m_blocks = parts(p.m, p.m_block)

@@ -20,6 +20,7 @@ from minigrad._kernels.threads cimport team
 cnp.import_array()
 
 cdef double TASK_BYTES = 262144      # about 30 us of memory traffic: long against a fork-join
+cdef intptr_t EVEN = 4               # a multiple of it: equal shares for two threads or four
 cdef double FLOP_PER_BYTE = 10       # what a byte of memory traffic costs, for `team`
 
 cdef struct Rows:
@@ -36,8 +37,13 @@ cdef void rows_task(const void *plan, Py_ssize_t task, void *room) noexcept nogi
 cdef int run_rows(rows_kernel kernel, const void *args, intptr_t rows, double bytes_each) except -1:
     """kernel(args, first, last) over all rows; bytes_each is the memory traffic of a row."""
     cdef Rows p
+    cdef intptr_t tasks
     p.kernel, p.args, p.count = kernel, args, rows
     p.per_task = max(1, <intptr_t>(TASK_BYTES / max(bytes_each, 1)))
+    if rows > p.per_task:
+        tasks = (rows + p.per_task - 1) // p.per_task
+        tasks = (tasks + EVEN - 1) // EVEN * EVEN
+        p.per_task = (rows + tasks - 1) // tasks
     return run_tasks(rows_task, &p, (rows + p.per_task - 1) // p.per_task,
                      p.per_task * bytes_each * FLOP_PER_BYTE, NULL, 0,
                      team(rows * bytes_each * FLOP_PER_BYTE))

@@ -59,6 +59,16 @@ cdef double WORK = 16                    # flop-equivalents per element: it wait
 
 # --- checking ----------------------------------------------------------------------------------
 
+cdef bint same_shape(cnp.ndarray x, cnp.ndarray y) noexcept:
+    cdef int i
+    if cnp.PyArray_NDIM(x) != cnp.PyArray_NDIM(y):
+        return False
+    for i in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(y, i):
+            return False
+    return True
+
+
 cdef list checked(str op, str role, object arrays, list params, bint changed):
     """`arrays` as a list, one for each parameter: same shape, same dtype, writable if changed."""
     cdef list given = list(arrays)
@@ -70,10 +80,10 @@ cdef list checked(str op, str role, object arrays, list params, bint changed):
         if array_real(x) < 0:
             raise DTypeError(f"{op}: {role}[{i}] must be a float32 or float64 ndarray, got "
                              f"{getattr(x, 'dtype', type(x).__name__)}")
-        if x.dtype != p.dtype:
+        if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(p):
             raise DTypeError(f"{op}: {role}[{i}] is {x.dtype} but params[{i}] is {p.dtype}; "
                              "cast with .astype")
-        if x.shape != p.shape:
+        if not same_shape(x, p):
             raise ShapeError(f"{op}: {role}[{i}] has shape {x.shape} but params[{i}] {p.shape}")
         if changed and not cnp.PyArray_ISWRITEABLE(x):
             raise ArgError(f"{op}: {role}[{i}] is read-only, but a step changes it")

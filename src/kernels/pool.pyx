@@ -3,7 +3,8 @@
 
 Design: operands at the door, geometry to tables (`windows.pyx`), rows of work to C
 (`src/simd/pooling.c`, `pooling_mean.c`). Padding, dilation, ceil_mode and adaptive bins live in the
-tables only: mean, adaptive and global pooling are one kernel.
+tables only: mean, adaptive and global pooling are one kernel. A tanh before the means can be taken
+in the same pass; it is kept, for its gradient.
 
 Conventions: a NaN wins its window, the first NaN if there are several; ties go to the first tap in
 row-major order; a window that misses the image is -inf (maximum, index 0) or 0 (mean), and sends no
@@ -28,6 +29,8 @@ from minigrad._kernels.windows cimport (
 )
 
 cnp.import_array()
+
+cdef double TANH_COST = 4            # of an image, against reading it
 
 
 cdef object output_array(str op, shape, int typenum):
@@ -156,6 +159,39 @@ def avg_pool2d_grad(gy, *, x_shape, kernel, stride, padding, output, count_inclu
     v = mean_windows("avg_pool2d_grad", x_shape, output, kernel, stride, padding,
                      count_include_pad, divisor)
     return mean_grad("avg_pool2d_grad", v, gy)
+
+
+def tanh_avg_pool2d(x, *, kernel, stride, padding, output, count_include_pad=True, divisor=None):
+    """x (N,C,H,W) -> (the means of tanh x (N,C,P,Q), tanh x); arguments as avg_pool2d's."""
+    cdef str op = "tanh_avg_pool2d"
+    x = images(op, "x", x)
+    cdef MeanWindows v = mean_windows(op, x.shape, output, kernel, stride, padding,
+                                      count_include_pad, divisor)
+    cdef int typenum = cnp.PyArray_TYPE(<cnp.ndarray>x)
+    v.a.n, v.a.c = x.shape[:2]
+    y = output_array(op, (v.a.n, v.a.c, v.a.p, v.a.q), typenum)
+    z = output_array(op, x.shape, typenum)
+    v.a.x, v.a.y, v.a.z = data(x), data(y), data(z)
+    run_rows(table_for(typenum).pooling.tanh_forward, &v.a, v.a.n,
+             TANH_COST * x.nbytes / max(v.a.n, 1))
+    return y, z
+
+
+def tanh_avg_pool2d_grad(gy, z, *, kernel, stride, padding, count_include_pad=True, divisor=None):
+    """gy (N,C,P,Q), z = tanh x (N,C,H,W) -> gx = avg_pool2d_grad(gy) (1 - z^2)."""
+    cdef str op = "tanh_avg_pool2d_grad"
+    gy, z = images(op, "gy", gy), images(op, "z", z)
+    if gy.dtype != z.dtype:
+        raise DTypeError(f"{op}: gy is {gy.dtype} but z is {z.dtype}; cast one with .astype")
+    image_shape(op, z.shape, gy)
+    cdef MeanWindows v = mean_windows(op, z.shape, gy.shape[2:], kernel, stride, padding,
+                                      count_include_pad, divisor)
+    cdef int typenum = cnp.PyArray_TYPE(<cnp.ndarray>gy)
+    v.a.n, v.a.c = z.shape[:2]
+    gx = output_array(op, z.shape, typenum)
+    v.a.x, v.a.z_in, v.a.y = data(gy), data(z), data(gx)
+    run(table_for(typenum).pooling.tanh_gradient, &v.a, v.a.n * v.a.h, z, gx)
+    return gx
 
 
 def adaptive_avg_pool2d(x, *, output):

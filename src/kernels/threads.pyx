@@ -11,6 +11,10 @@ thread alone.
 After fork() in a process that had used threads, a parallel region in the child would wait for ever
 for threads that no longer exist. The child then always gets a team of one.
 
+After a parallel region the threads of a team wait actively for a while, some milliseconds with
+gcc's OpenMP. Work that is too little to wake a sleeping team is worth one that was handed out less
+than AWAKE nanoseconds ago: the small products of a training step are shared, a lone one is not.
+
 Absent on purpose: the number of threads never decides how work is cut (kernels cut it by shapes
 alone), so it never changes a result. Without OpenMP every team is one.
 """
@@ -46,11 +50,22 @@ cdef extern from *:
     static THREAD_LOCAL long long heard = 0;     /* the wish that this thread has adopted */
     static volatile int used_threads = 0;        /* a team of more than one has been handed out */
     static volatile int serial_child = 0;        /* forked after that */
+    static THREAD_LOCAL long long gathered = 0;  /* nanoseconds: when a team was last handed out */
 
     #ifdef _WIN32
     static void watch_fork(void) {}
+    static void gather(void) {}
+    static int is_awake(long long nanoseconds) { (void)nanoseconds; return 0; }
     #else
     #include <pthread.h>
+    #include <time.h>
+    static long long now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * 1000000000LL + t.tv_nsec;
+    }
+    static void gather(void) { gathered = now(); }
+    static int is_awake(long long nanoseconds) { return now() - gathered < nanoseconds; }
     static void in_child(void) { serial_child = used_threads; }
     static void watch_fork(void) { pthread_atfork(NULL, NULL, in_child); }
     #endif
@@ -73,8 +88,12 @@ cdef extern from *:
     void omp_set_num_threads(int n) noexcept nogil
     void wish_for_all(int n) noexcept nogil
     void watch_fork() noexcept nogil
+    void gather() noexcept nogil
+    bint is_awake(long long nanoseconds) noexcept nogil
 
 cdef double WORTH_A_TEAM = 3e6       # flop: about 30 us, the price of waking a sleeping team
+cdef double WORTH_ONE_AWAKE = 8e5    # a team that worked just now still spins: it costs 1 or 2 us
+cdef long long AWAKE = 0 if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" else 1000000
 cdef int LARGEST = max(16, 4 * (os.cpu_count() or 1))
 watch_fork()
 
@@ -82,12 +101,15 @@ watch_fork()
 cdef int team(double work) noexcept nogil:
     """Threads for `work` flop-equivalents: 1 when small, nested, forked or without OpenMP."""
     cdef int n
-    if work < WORTH_A_TEAM or serial_child or omp_in_parallel():
+    if work < WORTH_ONE_AWAKE or serial_child or omp_in_parallel():
         return 1
     n = min(current_threads(), LARGEST)
     if n > 1:
+        if work < WORTH_A_TEAM and not is_awake(AWAKE):
+            return 1
         global used_threads
         used_threads = 1
+        gather()
     return n
 
 

@@ -179,6 +179,17 @@ cdef void cover(const span *boxes, const double *size, intptr_t outputs, span *o
 cdef void cover_both(mean_pool_args *a) noexcept:
     cover(a.rows, a.row_size, a.p, <span *>a.row_outs, <double *>a.row_common, a.h)
     cover(a.cols, a.col_size, a.q, <span *>a.col_outs, <double *>a.col_common, a.w)
+    a.pairs = 0
+    while a.pairs < a.q and is_pair(a, a.pairs):
+        a.pairs += 1
+
+
+cdef bint is_pair(const mean_pool_args *a, intptr_t q) noexcept:
+    """Whether window q has the columns 2 q and 2 q + 1 for itself, and the first one's size."""
+    return (a.cols[q].lo == 2 * q and a.cols[q].hi == 2 * q + 2
+            and a.col_size[q] == a.col_size[0]
+            and a.col_outs[2 * q].lo == q and a.col_outs[2 * q].hi == q + 1
+            and a.col_outs[2 * q + 1].lo == q and a.col_outs[2 * q + 1].hi == q + 1)
 
 
 cdef void window_boxes(Axis a, span *boxes, double *size, bint include_pad) noexcept:

@@ -5,9 +5,9 @@
  * function, so an element's value never depends on where it lies, on `n` or on who cut the array.
  *
  * Arithmetic, abs, sqrt and relu are exact, or rounded once: the same bits as NumPy's. In float32
- * exp and log are within 1.5 units in the last place, tanh within 1.6 and sigmoid within 2.5 (range
- * reduction and polynomials from Cephes by S. L. Moshier and SLEEF by N. Shibata); in float64 they
- * are the C library's. Denormals are not flushed here: nothing accumulates.
+ * exp and log are within 1.5 units in the last place, sigmoid within 2.5 (range reduction and
+ * polynomials from Cephes by S. L. Moshier) and tanh within 2.7; in float64 they are the C
+ * library's. Denormals are not flushed here: nothing accumulates.
  *
  * Absent on purpose: threads, shapes, broadcasting (src/kernels/elementwise.pyx). */
 #include "elementwise.h"
@@ -121,23 +121,9 @@ INLINE vreal relu_grad_v(vreal g, vreal z) { return vselect((vmask)(z > vset(0))
 INLINE vreal tanh_grad_v(vreal g, vreal z) { return g * (vset(1) - z * z); }
 INLINE vreal leaky_relu_v(vreal x, vreal s) { return vselect((vmask)(x > vset(0)), x, x * s); }
 
-#if HAVE_VECTORS
-INLINE vreal abs_v(vreal x) {
-    const vmask sign = (vmask)vset((real)-0.0);
-    return (vreal)((vmask)x & ~sign);
-}
-#else
-INLINE vreal abs_v(vreal x) { return MATH(fabs)(x); }
-#endif
-
 /* --- functions of vectors: elementary ones ---------------------------------------------------- */
 
 #if HAVE_VECTORS && !defined(REAL64)
-
-INLINE vreal copysign_v(vreal size, vreal from) {
-    const vmask sign = (vmask)vset(-0.0f);
-    return (vreal)(((vmask)size & ~sign) | ((vmask)from & sign));
-}
 
 /* ln x = e ln 2 + ln m with m in [1/sqrt 2, sqrt 2). */
 INLINE vreal log_v(vreal x) {
@@ -165,32 +151,6 @@ INLINE vreal log_v(vreal x) {
     return vselect((vmask)(x >= vset(0.0f)), y, vset(NAN));      /* negative or NaN */
 }
 
-/* tanh x by its odd polynomial near 0, else 1 - 2 / (e^2|x| + 1), with the sign of x.  e^2|x| is
- * 2^k 2^f, k + f = |x| 2 / ln 2, |f| <= 1/2; from 10 on, tanh is 1. */
-INLINE vreal tanh_v(vreal x) {
-    const vreal shift = vset(12583039.0f), two_log2_e = vset(2.88539008177792681f);
-    vreal z = x * x, a = abs_v(x);
-    vreal p = vset(-5.70498872745e-3f);
-    p = p * z + vset(2.06390887954e-2f);
-    p = p * z + vset(-5.37397155531e-2f);
-    p = p * z + vset(1.33314422036e-1f);
-    p = p * z + vset(-3.33332819422e-1f);
-    vreal near = p * z * x + x;
-    vreal b = vselect((vmask)(a > vset(10.0f)), vset(10.0f), a);
-    vreal shifted = b * two_log2_e + shift;                      /* 1.5 * 2^23 + 127 + k */
-    vreal f = b * two_log2_e - (shifted - shift);
-    vreal q = vset(1.535336188319500e-4f);
-    q = q * f + vset(1.339887440266574e-3f);
-    q = q * f + vset(9.618437357674640e-3f);
-    q = q * f + vset(5.550332471162809e-2f);
-    q = q * f + vset(2.402264791363012e-1f);
-    q = q * f + vset(6.931472028550421e-1f);
-    q = q * f + vset(1.0f);
-    vreal power = (vreal)((vmask)shifted << 23);                 /* 2^k */
-    vreal far = vset(1.0f) - vset(2.0f) / (q * power + vset(1.0f));
-    return copysign_v(vselect((vmask)(a < vset(0.625f)), near, far), x);
-}
-
 #else
 
 INLINE vreal each(real (*f)(real), vreal x) {
@@ -200,26 +160,25 @@ INLINE vreal each(real (*f)(real), vreal x) {
     return vload(lanes);
 }
 INLINE vreal log_v(vreal x) { return each(MATH(log), x); }
-INLINE vreal tanh_v(vreal x) { return each(MATH(tanh), x); }
 
 #endif
 
 /* 1 / (1 + e^-x) from e^-|x|, which cannot overflow. */
 INLINE vreal sigmoid_v(vreal x) {
-    vreal e = vexp(-abs_v(x)), one = vset(1);
+    vreal e = vexp(-vabs(x)), one = vset(1);
     return vselect((vmask)(x < vset(0)), e, one) / (one + e);
 }
 
 /* --- kernels ---------------------------------------------------------------------------------- */
 
 static void neg(const void *x, void *z, ptrdiff_t n) { map1(neg_v, x, z, n); }
-static void absolute(const void *x, void *z, ptrdiff_t n) { map1(abs_v, x, z, n); }
+static void absolute(const void *x, void *z, ptrdiff_t n) { map1(vabs, x, z, n); }
 static void square(const void *x, void *z, ptrdiff_t n) { map1(square_v, x, z, n); }
 static void root(const void *x, void *z, ptrdiff_t n) { map1(vsqrt, x, z, n); }
 static void relu(const void *x, void *z, ptrdiff_t n) { map1(relu_v, x, z, n); }
 static void exponential(const void *x, void *z, ptrdiff_t n) { map1(vexp, x, z, n); }
 static void logarithm(const void *x, void *z, ptrdiff_t n) { map1(log_v, x, z, n); }
-static void tangent(const void *x, void *z, ptrdiff_t n) { map1(tanh_v, x, z, n); }
+static void tangent(const void *x, void *z, ptrdiff_t n) { map1(vtanh, x, z, n); }
 static void sigmoid(const void *x, void *z, ptrdiff_t n) { map1(sigmoid_v, x, z, n); }
 
 static void add(const void *x, const void *y, void *z, ptrdiff_t n) { map2(add_v, x, y, z, n); }

@@ -340,10 +340,14 @@ static void max_gradient(const void *args, intptr_t first, intptr_t last) {
 /* Means: pooling_mean.c. */
 void NAME(mean_pool_forward)(const void *args, intptr_t first, intptr_t last);
 void NAME(mean_pool_gradient)(const void *args, intptr_t first, intptr_t last);
+void NAME(tanh_pool_forward)(const void *args, intptr_t first, intptr_t last);
+void NAME(tanh_pool_gradient)(const void *args, intptr_t first, intptr_t last);
 
 extern const pooling_kernels NAME(pooling_kernels);
 const pooling_kernels NAME(pooling_kernels) = {.max_forward = max_forward,
                                                .max_gradient = max_gradient,
                                                .max_gather = max_gather,
                                                .mean_forward = NAME(mean_pool_forward),
-                                               .mean_gradient = NAME(mean_pool_gradient)};
+                                               .mean_gradient = NAME(mean_pool_gradient),
+                                               .tanh_forward = NAME(tanh_pool_forward),
+                                               .tanh_gradient = NAME(tanh_pool_gradient)};

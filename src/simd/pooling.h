@@ -8,7 +8,8 @@
  *     gradient   for a maximum the list of (output, tap) that reach a row or column, for a mean the
  *                span of outputs that cover it
  *
- * Rows are the N*P output rows (forward, gather) or the N*H image rows (gradients).  A gradient is
+ * Rows are the N*P output rows (forward, gather), the N images (means of tanh) or the N*H image
+ * rows (gradients).  A gradient is
  * gathered pixel by pixel, in the order of the outputs: no two rows share an element, nothing is
  * cleared before, and results never depend on how rows are cut.  Images are (N, H, W, C) in memory.
  */
@@ -52,13 +53,17 @@ typedef struct {
     const span *row_outs, *col_outs;         /* H and W spans of outputs */
     const double *row_size, *col_size;       /* P and Q factors of the divisor */
     const double *row_common, *col_common;   /* H and W: the factor of all that cover it, or 0 */
+    intptr_t pairs;                          /* windows from the first on that have two columns
+                                              * each for themselves, and one size */
     const void *x;
-    void *y;
+    const void *z_in;                        /* gradient of the means of tanh: tanh x */
+    void *y, *z;                             /* z: where tanh x goes */
 } mean_pool_args;
 
 /* args: a max_pool_args for the first three, a mean_pool_args for the others */
 typedef struct {
     rows_kernel max_forward, max_gradient, max_gather, mean_forward, mean_gradient;
+    rows_kernel tanh_forward, tanh_gradient;
 } pooling_kernels;
 
 #endif

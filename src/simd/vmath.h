@@ -1,8 +1,9 @@
-/* vmath.h: square roots and exponentials of vectors.
+/* vmath.h: square roots, exponentials and hyperbolic tangents of vectors.
  *
  * Design: roots are plain loops over lanes, in which the compiler finds the vector instruction by
  * itself; they are exact (IEEE).  e^x in float32 is within 1.5 units in the last place (range
- * reduction and polynomial from Cephes by S. L. Moshier); in float64 it is the C library's.
+ * reduction and polynomial from Cephes by S. L. Moshier), tanh within 2.7; in float64 they are the
+ * C library's.
  */
 #ifndef MINIGRAD_VMATH_H
 #define MINIGRAD_VMATH_H
@@ -15,10 +16,14 @@
 #define REAL_SQRT sqrt
 #define REAL_POW pow
 #define REAL_EXP exp
+#define REAL_TANH tanh
+#define REAL_ABS fabs
 #else
 #define REAL_SQRT sqrtf
 #define REAL_POW powf
 #define REAL_EXP expf
+#define REAL_TANH tanhf
+#define REAL_ABS fabsf
 #endif
 
 INLINE vreal vsqrt(vreal v) {
@@ -27,6 +32,15 @@ INLINE vreal vsqrt(vreal v) {
     UNROLL(16) for (int i = 0; i < VL; i++) lanes[i] = REAL_SQRT(lanes[i]);
     return vload(lanes);
 }
+
+#if HAVE_VECTORS
+INLINE vreal vabs(vreal x) {
+    const vmask sign = (vmask)vset((real)-0.0);
+    return (vreal)((vmask)x & ~sign);
+}
+#else
+INLINE vreal vabs(vreal x) { return REAL_ABS(x); }
+#endif
 
 #if HAVE_VECTORS && !defined(REAL64)
 
@@ -54,12 +68,39 @@ INLINE vreal vexp(vreal x) {
     return y * power_of_two(half) * power_of_two(k - half);
 }
 
+/* tanh |x| = d / (d + 2), d = e^2|x| - 1 = 2^k (e^r - 1) + (2^k - 1) with k = round(2|x| / ln 2),
+ * so that d has all its digits near 0 too, where k is 0.  e^r - 1 = r + r^2 q(r), q a minimax
+ * polynomial for |r| <= ln 2 / 2.  From 10 on, tanh is 1. */
+INLINE vreal vtanh(vreal x) {
+    const vreal shift = vset(12583039.0f);                       /* 1.5 * 2^23 + 127 */
+    const vmask sign = (vmask)vset(-0.0f);
+    vreal a = vabs(x + x);
+    a = vselect((vmask)(a > vset(20.0f)), vset(20.0f), a);
+    vreal shifted = a * vset(1.44269504088896341f) + shift;      /* its last bits: k + 127 */
+    vreal r = a - (shifted - shift) * vset(0.693147180559945f);
+    vreal q = vset(1.38825166504830e-3f);
+    q = q * r + vset(8.36654752492903e-3f);
+    q = q * r + vset(4.16672006249428e-2f);
+    q = q * r + vset(1.66665434837341e-1f);
+    q = q * r + vset(0.49999997019767761f);
+    vreal power = (vreal)((vmask)shifted << 23);                 /* 2^k */
+    vreal d = (r * r * q + r) * power + (power - vset(1.0f));
+    return (vreal)((vmask)(d / (d + vset(2.0f))) | ((vmask)x & sign));
+}
+
 #else
 
 INLINE vreal vexp(vreal x) {
     real lanes[VL];
     vstore(lanes, x);
     for (int i = 0; i < VL; i++) lanes[i] = REAL_EXP(lanes[i]);
+    return vload(lanes);
+}
+
+INLINE vreal vtanh(vreal x) {
+    real lanes[VL];
+    vstore(lanes, x);
+    for (int i = 0; i < VL; i++) lanes[i] = REAL_TANH(lanes[i]);
     return vload(lanes);
 }
 

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from minigrad._kernels import conv, dispatch, elementwise, memory, norm, pool, threads
+from minigrad._kernels import conv, dispatch, elementwise, gemm, memory, norm, pool, threads
 from tests.kernels.child import printed
 from tests.kernels.probe import THREADS, convolutions, digest, masks, others, pools, products
 from tests.layouts import same
@@ -83,6 +83,26 @@ def test_repeated_runs_give_the_same_bits():
     finally:
         threads.set_num_threads(before)
     assert all(same(results[0], other) for other in results[1:])
+
+
+def test_work_for_a_team_that_is_awake_alone_gives_the_bits_of_one_thread():
+    """A product of 1.3 MFLOP, and a pool, right behind work that gathers the team."""
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((64, 120), np.float32), rng.standard_normal((84, 120), np.float32)
+    x, big = rng.standard_normal((33, 6, 14, 14), np.float32), np.ones(3_000_000, np.float32)
+    kw = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0))
+    before = threads.get_num_threads()
+    results = []
+    try:
+        for count in (1, *THREADS):
+            threads.set_num_threads(count)
+            elementwise.add(big, big)
+            y, z = pool.tanh_avg_pool2d(x, output=(7, 7), **kw)
+            gx = pool.tanh_avg_pool2d_grad(y, z, **kw)
+            results.append((gemm.linear(a, b), gemm.matmul(a.T, a), y, z, gx))
+    finally:
+        threads.set_num_threads(before)
+    assert all(same(p, q) for other in results for p, q in zip(results[0], other, strict=True))
 
 
 def test_float32_kernels_do_not_leave_flushing_on_in_any_thread():

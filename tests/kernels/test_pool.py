@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from minigrad._kernels import conv, elementwise
 from minigrad._kernels import pool as kernel
+from minigrad.errors import DTypeError, ShapeError
 from minigrad.reference import pool as ref
 from tests.layouts import LAYOUTS, NAN_MARGINS, check_memory, is_channels_last, lay, same
 from tests.strategies import FLOATS, SEEDS, distinct, integers, nchw, pools, reals
@@ -194,6 +195,53 @@ def test_average_pool_equals_the_reference(dtype, case, include, divisor):
     np.testing.assert_allclose(gx, want, rtol=0, atol=16 * 3 * 4 * eps)
     assert y.dtype == gx.dtype == dtype and is_channels_last(y) and is_channels_last(gx)
     check_memory((y, gx), (x, gy))
+
+
+@DTYPES
+@given(pools(dilated=False), st.booleans(), DIVISORS)
+def test_average_pool_of_a_tanh_equals_the_reference_and_the_two_kernels(
+    dtype, case, include, divisor
+):
+    rng = np.random.default_rng(case.seed)
+    x, gy = (reals(rng, shape).astype(dtype) for shape in (case.x_shape, case.y_shape))
+    kw = average_kwargs(case, include, divisor)
+    y, z = kernel.tanh_avg_pool2d(x, **kw)
+    one = elementwise.tanh(x)
+    assert same(z, one) and same(y, kernel.avg_pool2d(one, **kw))
+    eps = 8 * np.finfo(dtype).eps
+    np.testing.assert_allclose(z, np.tanh(x.astype(np.float64)), rtol=eps, atol=0)
+    output = kw.pop("output")
+    gx = kernel.tanh_avg_pool2d_grad(gy, z, **kw)
+    spread = kernel.avg_pool2d_grad(gy, x_shape=x.shape, output=output, **kw)
+    dense = (np.ascontiguousarray(a) for a in (spread, z))
+    assert same(gx, elementwise.tanh_grad(*dense))
+    want = ref.tanh_avg_pool2d_grad(gy.astype(np.float64), z.astype(np.float64), **kw)
+    np.testing.assert_allclose(gx, want, rtol=0, atol=2 * eps * (1 + abs(want).max(initial=0)))
+    assert all(a.dtype == dtype and is_channels_last(a) for a in (y, z, gx))
+    check_memory((y, z, gx), (x, gy))
+
+
+@DTYPES
+@pytest.mark.parametrize("channels", [1, 3, 6, 16, 37])
+def test_windows_side_by_side_are_what_windows_one_by_one_are(dtype, channels):
+    """2x2 windows have loops of their own; each window's mean alone is the definition."""
+    x = reals(np.random.default_rng(channels), (3, channels, 8, 10)).astype(dtype)
+    kw = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0))
+    four = x.astype(np.float64).reshape(3, channels, 4, 2, 5, 2)
+    eps = 4 * np.finfo(dtype).eps
+    y = kernel.avg_pool2d(x, output=(4, 5), **kw)
+    np.testing.assert_allclose(y, four.mean(axis=(3, 5)), rtol=0, atol=4 * eps)
+    gx = kernel.avg_pool2d_grad(y, x_shape=x.shape, output=(4, 5), **kw)
+    np.testing.assert_array_equal(gx, np.repeat(np.repeat(y / dtype(4), 2, axis=2), 2, axis=3))
+
+
+def test_average_pool_of_a_tanh_says_what_does_not_fit():
+    x, kw = np.zeros((1, 2, 4, 4), np.float32), dict(kernel=(2, 2), stride=(2, 2))
+    kw["padding"] = (0, 0, 0, 0)
+    with pytest.raises(ShapeError, match=r"gy \(1, 3, 2, 2\) does not belong to an x"):
+        kernel.tanh_avg_pool2d_grad(np.zeros((1, 3, 2, 2), np.float32), x, **kw)
+    with pytest.raises(DTypeError, match=r"gy is float64 but z is float32"):
+        kernel.tanh_avg_pool2d_grad(np.zeros((1, 2, 2, 2)), x, **kw)
 
 
 @DTYPES

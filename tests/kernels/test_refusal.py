@@ -54,6 +54,8 @@ CALLS = {
     "avg_pool2d_grad": lambda: pool.avg_pool2d_grad(
         POOLED, x_shape=X.shape, output=(7, 6), **AVERAGE
     ),
+    "tanh_avg_pool2d": lambda: pool.tanh_avg_pool2d(X, output=(7, 6), **AVERAGE),
+    "tanh_avg_pool2d_grad": lambda: pool.tanh_avg_pool2d_grad(POOLED, X, **AVERAGE),
     "drop": lambda: dropout.drop(X, BITS, scale=2.0, channels_last=True),
     "pack_mask": lambda: dropout.pack_mask(WORDS, limit=2**31, images=(4, 320, 13, 11)),
     "global_avg_pool2d": lambda: pool.global_avg_pool2d(X),

@@ -23,6 +23,7 @@ KINDS = {
     "padded pool": lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
     "dilated pool": lambda: nn.MaxPool2d(2, 1, 1, dilation=2),
     "average": lambda: nn.AvgPool2d(2, 1, padding=1),
+    "tanh": nn.Tanh,
 }
 rows = st.lists(st.tuples(st.sampled_from(list(KINDS)), st.booleans()), min_size=1, max_size=6)
 
@@ -137,6 +138,16 @@ def test_sequential_plays_a_relu_in_the_linear_layer_before_it():
     t = mg.Tensor(x).requires_grad_()
     assert op_names(net(t)) == ["linear", "tanh", "linear", "linear_relu"]
     assert op_names(one_by_one(net, t)) == ["linear", "tanh", "linear", "relu", "linear"]
+
+
+def test_sequential_plays_a_tanh_in_the_average_pool_behind_it_unless_a_hook_watches():
+    net = nn.Sequential(nn.Tanh(), nn.AvgPool2d(2))
+    x = mg.randn(2, 3, 4, 6).requires_grad_()
+    assert op_names(net(x)) == ["tanh_avg_pool2d"]
+    for module in net:
+        remove = module.register_forward_hook(lambda module, inputs, output: None)
+        assert op_names(net(x)) == ["avg_pool2d", "tanh"]
+        remove()
 
 
 @pytest.mark.parametrize("watched", [0, 1])

@@ -97,6 +97,7 @@ def pools() -> list[Case]:
         found += expand("avg_pool2d", (f(*x), k), kind=LINEAR, nan="felt")
         from minigrad.ops.pool import avg_pool2d
 
+        found += expand("tanh_avg_pool2d", (f(*x), k), nan="felt")
         gy = avg_pool2d(np.zeros(x), **k).shape
         found += expand("avg_pool2d_grad", (f(*gy), {"x_shape": x, **k}), kind=LINEAR)
     return found
@@ -111,6 +112,7 @@ def empty_pools() -> list[Case]:
         *expand("max_pool2d_gather", (f(*x), argmax, k), kind=EMPTY),
         *expand("avg_pool2d", (f(*x), k), kind=EMPTY),
         *expand("avg_pool2d_grad", (f(0, 3, 3, 2), {"x_shape": x, **k}), kind=EMPTY),
+        *expand("tanh_avg_pool2d", (f(*x), k), kind=EMPTY),
         *expand("adaptive_avg_pool2d", (f(*x), {"output": (2, 3)}), kind=EMPTY),
         *expand("adaptive_avg_pool2d_grad", (f(0, 3, 2, 3), {"x_shape": x}), kind=EMPTY),
         *expand("global_avg_pool2d", f(*x), kind=EMPTY),
