@@ -196,8 +196,9 @@ INLINE upcoming pixels_ahead(const void *src, intptr_t first, intptr_t end, intp
     return (upcoming){.from = (const char *)src + (first * pitch + c0) * item,
                       .rows = end > first ? end - first : 0,
                       .bytes = channels * item,
+                      .step = pitch * item,
                       .run = end - first,
-                      .step = pitch * item};
+                      .left = end - first};
 }
 
 /* The pixels that band `index` reads, where they lie side by side; else, or past the last: none. */

@@ -145,13 +145,20 @@ INLINE int side_by_side(const intptr_t *at) {
     return each;
 }
 
+enum { AT_ONCE = 4 };                /* rows with one tile; to ask for more takes too long */
+
 /* Some of the rows that are read or stored to after this block. */
 INLINE void ask_for(upcoming *u) {
-    for (intptr_t i = least(u->rows, u->at_once); i > 0; i--, u->rows--, u->first++) {
-        const char *row = u->from + u->first / u->run * u->jump + u->first % u->run * u->step;
+    for (intptr_t i = least(u->rows, u->at_once); i > 0; i--, u->rows--) {
         for (intptr_t byte = 0; u->stored && byte < u->bytes; byte += 64)
-            PREFETCH_STORE(row + byte);
-        for (intptr_t byte = 0; !u->stored && byte < u->bytes; byte += 64) PREFETCH_L2(row + byte);
+            PREFETCH_STORE(u->from + byte);
+        for (intptr_t byte = 0; !u->stored && byte < u->bytes; byte += 64)
+            PREFETCH_L2(u->from + byte);
+        u->from += u->step;
+        if (--u->left == 0) {
+            u->from += u->gap;
+            u->left = u->run;
+        }
     }
 }
 
@@ -185,7 +192,10 @@ INLINE void all_panels(const int skips, const block_args *p, const depth_runs *w
                        const depth_runs *tall) {
     const intptr_t tiles = p->m / MR * (p->n / NR);
     upcoming next[2] = {p->next[0], p->next[1]};
-    for (int i = 0; i < 2; i++) next[i].at_once = tiles ? (next[i].rows + tiles - 1) / tiles : 0;
+    for (int i = 0; i < 2; i++) {
+        next[i].at_once = tiles ? (next[i].rows + tiles - 1) / tiles : 0;
+        if (next[i].at_once > AT_ONCE) next[i].rows = 0;
+    }
     for (intptr_t j = 0; j < p->n; j += NR) {
         const int cols = (int)(p->n - j < NR ? p->n - j : NR);
         real bias[NR] = {0};

@@ -34,12 +34,12 @@ typedef struct {
 } depth_runs;
 
 /* Memory that is read or stored to after a block: it is asked for, a cache line at a time, while
- * the block is computed, `at_once` rows with every tile.  Row i, `bytes` long, starts at
- * from + i / run * jump + i % run * step. */
+ * the block is computed, `at_once` rows with every tile.  Rows of `bytes` lie `step` apart, in runs
+ * of `run`, the last row of one and the first of the next `gap` further apart. */
 typedef struct {
     const char *from;
-    intptr_t first, rows, bytes;     /* rows first .. first + rows */
-    intptr_t run, step, jump;
+    intptr_t rows, bytes, step;
+    intptr_t run, left, gap;         /* left: rows of the run that `from` is in */
     intptr_t at_once;
     int stored;
 } upcoming;

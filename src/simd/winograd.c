@@ -51,17 +51,21 @@ static upcoming outputs_of(const winograd_plan *p, intptr_t first, intptr_t last
     return (upcoming){.from = (const char *)start + (row * in->cols + one_row * a.j) * pixel,
                       .rows = rows * run,
                       .bytes = n * (intptr_t)sizeof(real),
-                      .run = run,
                       .step = pixel,
-                      .jump = in->cols * pixel,
+                      .run = run,
+                      .gap = (in->cols - run) * pixel,
                       .stored = 1};
 }
 
 /* The share of point t. */
 INLINE upcoming share_of(intptr_t t, const upcoming *all) {
     upcoming share = *all;
-    share.first = all->rows * t / POINTS;
-    share.rows = all->rows * (t + 1) / POINTS - share.first;
+    const intptr_t first = all->rows * t / POINTS;
+    share.rows = all->rows * (t + 1) / POINTS - first;
+    if (share.rows) {
+        share.from += first * all->step + first / all->run * all->gap;
+        share.left = all->run - first % all->run;
+    }
     return share;
 }
 
