@@ -133,12 +133,13 @@ cdef int run_grad_w(conv_grad_w_plan *p, tables t, int typenum, double flop,
 
 # --- the three passes --------------------------------------------------------------------------
 
-cdef geometry pixel_by_pixel(const geometry *g) noexcept:
+cdef const geometry *as_one_row(const geometry *g, conv_way way, geometry *row) noexcept:
     """g; where pixels do not meet, all of them as one row, so that bands need not end with rows."""
-    cdef geometry row = g[0]
-    if is_plain(g) and g.stride_h == 1 and g.stride_w == 1:
-        row.W = row.Q = g.N * g.H * g.W
-        row.N = row.H = row.P = 1
+    if way != CHANNELS or not (is_plain(g) and g.stride_h == 1 and g.stride_w == 1):
+        return g
+    row[0] = g[0]
+    row.W = row.Q = g.N * g.H * g.W
+    row.N = row.H = row.P = 1
     return row
 
 
@@ -154,9 +155,7 @@ cdef int direct(const geometry *g, ndarray x, ndarray w, const epilogue *end, bi
         if not lines and end.scale == NULL and end.mean == NULL and takes_images(
                 g, FORWARD, typenum):
             way = IMAGES
-        if way == CHANNELS:
-            row = pixel_by_pixel(g)
-            g = &row
+        g = as_one_row(g, way, &row)
         plan_forward_taps(g, t, &p)
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_c, 1, 1
@@ -187,9 +186,7 @@ cdef int direct_grad_x(const geometry *g, ndarray gy, ndarray w, bint lines,
     cdef tables t = carve(g, memory)
     cdef geometry row
     try:
-        if way == CHANNELS:
-            row = pixel_by_pixel(g)
-            g = &row
+        g = as_one_row(g, way, &row)
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(gy), g.N, g.K
         p.band.group_channels, p.band.c_mul, p.band.c_div = g.group_k, 1, 1
         p.out.data, p.out.height, p.out.width, p.out.channels = cnp.PyArray_DATA(gx), g.H, g.W, g.C
@@ -220,9 +217,7 @@ cdef int direct_grad_w(const geometry *g, ndarray gy, ndarray x, bint lines,
     cdef tables t = carve(g, memory)
     cdef geometry row
     try:
-        if way == CHANNELS:
-            row = pixel_by_pixel(g)
-            g = &row
+        g = as_one_row(g, way, &row)
         plan_forward_taps(g, t, &taps)
         p.band = taps.band
         p.band.src, p.band.images, p.band.channels = cnp.PyArray_DATA(x), g.N, g.C

@@ -29,6 +29,7 @@ cdef Py_ssize_t SUM_PIXELS = 112       # of a band in grad_w: 7 KiB of gy and as
 cdef Py_ssize_t SAME_SETS = 512        # bytes between pixels of which 112 do not fit into L1,
 cdef Py_ssize_t ROW_SETS = 2048        # of which the rows of a tile do not,
 cdef Py_ssize_t SAME_SET = 4096        # and of which no more than 8 or 12 do
+cdef Py_ssize_t FEW_PANELS = 8         # of a single tap: to copy its pixels costs more than sets
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef double WORTH_TASKS = 3e6          # flop; below, one task
 
@@ -278,7 +279,7 @@ cdef Py_ssize_t odd_lines(Py_ssize_t chunk, int item) noexcept nogil:
 cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item) noexcept nogil:
     """Taps, weights and output are set: choose chunks, bands and blocks of output channels."""
     cdef conv_band *b = &p.band
-    cdef Py_ssize_t taps = b.h.taps * b.w.taps, few = 8 if taps == 1 else 2, pixels, wanted
+    cdef Py_ssize_t taps = b.h.taps * b.w.taps, pixels, wanted
     cdef double flop = 2.0 * p.groups * p.group_outputs * b.group_channels
     flop *= taps * b.images * b.h.count * b.w.count
     b.chunk = choose_chunk(b.group_channels, taps, POINTWISE if taps == 1 else DEPTH)
@@ -294,7 +295,7 @@ cdef void plan_forward(conv_forward_plan *p, tables t, int mr, int nr, int item)
         choose_tiles(b, pixels, mr)
     # x is read where it lies, but by many panels where its pixels compete for cache sets
     finish_bands(b, t, b.channels * item <= SAME_SETS or b.channels * item % SAME_SETS != 0 or (
-        p.panels <= few), b.chunk)
+        p.panels <= (FEW_PANELS if taps == 1 else 2)), b.chunk)
     wanted = 1 if flop < WORTH_TASKS else parts(TASKS, band_count(b) * p.groups)
     p.out_block = even(p.panels, parts(p.panels, wanted)) * nr
     p.out_blocks = parts(p.group_outputs, p.out_block)

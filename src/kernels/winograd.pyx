@@ -22,7 +22,7 @@ from minigrad._kernels.threads cimport team
 
 cdef Py_ssize_t DEPTH = 384            # input channels in V: a panel of U for them stays in L1
 cdef Py_ssize_t TILES = 48             # of a task: enough uses of each panel of U
-cdef Py_ssize_t LEAST_TILES = 12
+cdef Py_ssize_t LEAST_TILES = 12       # the same at least, or U is read for too few
 cdef Py_ssize_t OUTPUTS = 128          # output channels of a task
 cdef Py_ssize_t TASKS = 16             # at least, where the shape has that much to give
 cdef Py_ssize_t MOST = 10 << 20        # bytes of U of all groups that are made at a time
